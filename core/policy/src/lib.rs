@@ -1,0 +1,5 @@
+//! Facts to decisions: who may listen, open, connect, execute.
+
+mod source;
+
+pub use source::{COMMAND_LINE, Source};
