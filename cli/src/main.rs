@@ -1,0 +1,2 @@
+//! The `sockward` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Runs a connection on real descriptors.

@@ -1,0 +1,1 @@
+//! The process of the logged-in user: binds, connects, executes.

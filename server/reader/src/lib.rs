@@ -1,0 +1,1 @@
+//! The process that looks up accounts and reads key files.

@@ -1,0 +1,1 @@
+//! The same scenarios, ours and OpenSSH on either side.

@@ -1,0 +1,1 @@
+//! A simulated pair of connections under a fake clock.
