@@ -3,8 +3,12 @@
 pub mod algorithms;
 pub mod choice;
 mod error;
+pub mod forward;
 pub mod ipqos;
+pub mod known_hosts;
 pub mod lex;
+pub mod lookup;
+pub mod tokens;
 pub mod units;
 
 pub use error::ConfigError;
