@@ -1,0 +1,158 @@
+//! Descriptors: flags, pipes, /dev/null, plain reads and writes, and taking over the inherited ones.
+//! Reading files safely is `file`'s business.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::FdFlags;
+
+/// Sets or clears O_NONBLOCK. Never on an inherited descriptor: the flag is shared with whoever
+/// holds a copy (a shell's terminal breaks).
+pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
+    let old = rustix::fs::fcntl_getfl(&fd)?;
+    let mut new = old;
+    new.set(OFlags::NONBLOCK, on);
+    if new != old {
+        rustix::fs::fcntl_setfl(&fd, new)?;
+    }
+    Ok(())
+}
+
+/// A pipe as (read end, write end), both close-on-exec and blocking.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// /dev/null, open for reading and writing.
+pub fn dev_null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A duplicate, close-on-exec, at the lowest free number not below 3.
+pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// Whether this is a socket.
+pub fn is_socket(fd: impl AsFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+}
+
+/// Whether epoll takes it: sockets, pipes, terminals and other character devices except the null
+/// device. Regular files and directories need a blocking thread.
+pub fn is_pollable(fd: impl AsFd) -> bool {
+    use rustix::event::epoll;
+    let Ok(probe) = epoll::create(epoll::CreateFlags::CLOEXEC) else { return false };
+    epoll::add(&probe, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).is_ok()
+}
+
+/// read(2), and nothing else: the worker's sandbox has no recvfrom(2), which std's sockets use.
+pub fn read(fd: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(fd, buf)?)
+}
+
+/// write(2), and nothing else. SIGPIPE must be ignored ([`crate::signal::ignore_sigpipe`]).
+pub fn write(fd: impl AsFd, buf: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(fd, buf)?)
+}
+
+/// readv(2).
+pub fn read_vectored(fd: impl AsFd, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+    Ok(rustix::io::readv(fd, bufs)?)
+}
+
+/// writev(2); at most 1024 slices (IOV_MAX) are looked at.
+pub fn write_vectored(fd: impl AsFd, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    Ok(rustix::io::writev(fd, bufs.get(..1024).unwrap_or(bufs))?)
+}
+
+/// Bytes that can be read at once (FIONREAD).
+pub fn readable_bytes(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(fd)?)
+}
+
+/// Takes over a descriptor that was open when this program was executed, by its agreed number.
+///
+/// Each number can be taken once. It must be open and not close-on-exec: whatever this process
+/// opened itself is, so nothing that already has an owner is taken. Afterwards it is close-on-exec.
+/// The numbers 0 to 2 cannot be taken; duplicate them.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if !(3..1024).contains(&number) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a number for inherited descriptors"));
+    }
+    let wrong = |what: &str| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("inherited descriptor {number} {what}"))
+    };
+    // SAFETY: `number` is not -1; the borrow ends before anything could close the number, and a
+    // number that is not open makes the calls below fail with EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = rustix::io::fcntl_getfd(borrowed).map_err(|_| wrong("is not open"))?;
+    if flags.contains(FdFlags::CLOEXEC) {
+        return Err(wrong("is already taken"));
+    }
+    rustix::io::fcntl_setfd(borrowed, flags | FdFlags::CLOEXEC)?;
+    // SAFETY: it was open without close-on-exec, so it came through exec and no owner in this
+    // process has it; setting the flag above makes a second take fail.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::in_child;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    #[test]
+    fn nonblocking_can_be_set_and_cleared() {
+        let (r, _w) = pipe().unwrap();
+        set_nonblocking(&r, true).unwrap();
+        assert_eq!(read(&r, &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        set_nonblocking(&r, false).unwrap();
+        assert!(!rustix::fs::fcntl_getfl(&r).unwrap().contains(OFlags::NONBLOCK));
+    }
+
+    #[test]
+    fn everything_opened_here_is_close_on_exec() {
+        let (r, w) = pipe().unwrap();
+        for fd in [dev_null().unwrap(), duplicate(&r).unwrap(), r, w] {
+            assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(FdFlags::CLOEXEC));
+        }
+    }
+
+    #[test]
+    fn epoll_refuses_files_and_the_null_device() {
+        let (r, _w) = pipe().unwrap();
+        assert!(is_pollable(&r));
+        assert!(!is_pollable(dev_null().unwrap()));
+        assert!(!is_pollable(std::fs::File::open("/proc/self/exe").unwrap()));
+        assert!(!is_socket(&r));
+    }
+
+    #[test]
+    fn an_inherited_descriptor_is_taken_once() {
+        in_child(|| {
+            let (r, _w) = pipe().unwrap();
+            let number = r.into_raw_fd();
+            assert!(inherited(number).is_err(), "ours already");
+            // SAFETY: the number was just given up by its owner.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+            rustix::io::fcntl_setfd(borrowed, FdFlags::empty()).unwrap();
+            let taken = inherited(number).unwrap();
+            assert_eq!(taken.as_raw_fd(), number);
+            assert!(inherited(number).is_err(), "taken before");
+            assert!(inherited(900).is_err(), "not open");
+            assert!(inherited(0).is_err());
+        })
+        .success();
+    }
+
+    #[test]
+    fn a_longer_list_of_slices_is_cut_not_refused() {
+        let (r, w) = pipe().unwrap();
+        let one = [b'x'];
+        let many: Vec<_> = (0..2000).map(|_| io::IoSlice::new(&one)).collect();
+        assert_eq!(write_vectored(&w, &many).unwrap(), 1024);
+        assert_eq!(readable_bytes(&r).unwrap(), 1024);
+    }
+}
