@@ -33,7 +33,7 @@ fn permit() -> Permit {
 
 fn list(kind: ListKind, words: &str) -> RuleList {
     let words = words.split_whitespace().map(str::as_bytes);
-    RuleList::parse(kind, Origin::Configuration, words, line(10)).unwrap()
+    RuleList::parse(kind, Origin::Configuration, words, &|_| None, line(10)).unwrap()
 }
 
 fn rule(switch: Switch, leaves: Direction) -> DirectionRule {

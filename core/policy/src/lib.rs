@@ -40,4 +40,4 @@ pub use permit::{Conflict, Forwarding, Limit, Limits, Permit, SocketBirth, Socke
 pub use rules::{ListKind, Rule, RuleList, RuleListError, Rules, Target};
 pub use session::{Execution, ForcedCommand, SessionKind, SessionPermit, Subsystem, Variable};
 pub use source::{By, COMMAND_LINE, Origin, Source};
-pub use tcp::{BindAddress, GatewayPorts, HostPort};
+pub use tcp::{BindAddress, GatewayPorts, HostPort, Services};

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::path::PathPatternError;
-use crate::tcp::HostPortError;
+use crate::tcp::{HostPortError, Services};
 use crate::{HostPort, Origin, PathPattern, Source};
 
 /// The most entries of one list; OpenSSH's bound for the options of a key.
@@ -111,6 +111,7 @@ impl RuleList {
         kind: ListKind,
         origin: Origin,
         words: impl IntoIterator<Item = &'w [u8]>,
+        services: Services<'_>,
         source: Source,
     ) -> Result<Self, RuleListError> {
         let words: Vec<&[u8]> = words.into_iter().take(ENTRIES_MAX + 1).collect();
@@ -121,7 +122,9 @@ impl RuleList {
             [..] if words.len() > ENTRIES_MAX => return Err(RuleListError::TooMany),
             [..] if words.contains(&&b"any"[..]) => return Err(RuleListError::NotAlone("any")),
             [..] if words.contains(&&b"none"[..]) => return Err(RuleListError::NotAlone("none")),
-            entries => Rules::Only(entries.iter().map(|e| Rule::parse(kind, e)).collect::<Result<_, _>>()?),
+            entries => {
+                Rules::Only(entries.iter().map(|e| Rule::parse(kind, e, services)).collect::<Result<_, _>>()?)
+            }
         };
         Ok(RuleList { kind, rules, origin, source })
     }
@@ -159,15 +162,15 @@ impl RuleList {
 }
 
 impl Rule {
-    fn parse(kind: ListKind, entry: &[u8]) -> Result<Self, RuleListError> {
+    fn parse(kind: ListKind, entry: &[u8], services: Services<'_>) -> Result<Self, RuleListError> {
         let text = String::from_utf8_lossy(entry).into_owned();
         let target = match PathPattern::parse(entry) {
             Err(e) => return Err(RuleListError::Path(text, e)),
             Ok(Some(pattern)) => Target::Path(pattern),
             Ok(None) => {
                 let tcp = match kind {
-                    ListKind::PermitOpen => HostPort::parse(entry),
-                    ListKind::PermitListen => HostPort::parse_listen(entry),
+                    ListKind::PermitOpen => HostPort::parse(entry, services),
+                    ListKind::PermitListen => HostPort::parse_listen(entry, services),
                 };
                 Target::Tcp(tcp.map_err(|e| RuleListError::Tcp(text.clone(), e))?)
             }
@@ -185,7 +188,7 @@ mod tests {
 
     fn list(kind: ListKind, words: &str) -> Result<RuleList, RuleListError> {
         let words = words.split_whitespace().map(str::as_bytes);
-        RuleList::parse(kind, Origin::Configuration, words, Source::new("f", 1))
+        RuleList::parse(kind, Origin::Configuration, words, &|_| None, Source::new("f", 1))
     }
 
     #[test]
@@ -211,7 +214,7 @@ mod tests {
     fn errors_name_the_entry() {
         assert_eq!(
             list(ListKind::PermitOpen, "a:1 8080").unwrap_err().to_string(),
-            "'8080': bad port number, expected 1 to 65535, a range like 8000-8099 or '*' (names of services are not taken)"
+            "'8080': bad port number, expected 1 to 65535, a range like 8000-8099, the name of a service or '*'"
         );
         assert!(
             list(ListKind::PermitListen, "/run/../x").unwrap_err().to_string().starts_with("'/run/../x': ")

@@ -25,6 +25,9 @@ pub enum Ports {
     Range(u16, u16),
 }
 
+/// The port of a service by name, as /etc/services has it; the host layer looks it up.
+pub type Services<'s> = &'s dyn Fn(&str) -> Option<u16>;
+
 /// The longest host name taken (NI_MAXHOST of the system's resolver).
 const HOST_MAX: usize = 1024;
 
@@ -33,7 +36,7 @@ const HOST_MAX: usize = 1024;
 pub enum HostPortError {
     /// No host, an unclosed bracket, or longer than any host name.
     Host,
-    /// Not `*`, a number from 1 to 65535 or a range of them.
+    /// Not `*`, a number from 1 to 65535, a range of them or the name of a service.
     Port,
 }
 
@@ -42,7 +45,7 @@ impl fmt::Display for HostPortError {
         f.write_str(match self {
             HostPortError::Host => "missing or bad host, expected HOST:PORT or [IPv6]:PORT",
             HostPortError::Port => {
-                "bad port number, expected 1 to 65535, a range like 8000-8099 or '*' (names of services are not taken)"
+                "bad port number, expected 1 to 65535, a range like 8000-8099, the name of a service or '*'"
             }
         })
     }
@@ -52,7 +55,7 @@ impl std::error::Error for HostPortError {}
 
 impl HostPort {
     /// Reads `HOST:PORT` or `[HOST]:PORT`; as OpenSSH, `/` may stand for the `:`.
-    pub fn parse(entry: &[u8]) -> Result<Self, HostPortError> {
+    pub fn parse(entry: &[u8], services: Services<'_>) -> Result<Self, HostPortError> {
         let (host, port) = if let Some(inside) = entry.strip_prefix(b"[") {
             let close = inside.iter().position(|&b| b == b']').ok_or(HostPortError::Host)?;
             match inside.split_at_checked(close) {
@@ -69,15 +72,15 @@ impl HostPort {
         if host.is_empty() || host.len() > HOST_MAX {
             return Err(HostPortError::Host);
         }
-        Ok(HostPort { host: host.to_vec(), ports: Ports::parse(port).ok_or(HostPortError::Port)? })
+        Ok(HostPort { host: host.to_vec(), ports: Ports::parse(port, services).ok_or(HostPortError::Port)? })
     }
 
     /// As [`HostPort::parse`], and a bare port, which stands for any address to listen on.
-    pub fn parse_listen(entry: &[u8]) -> Result<Self, HostPortError> {
+    pub fn parse_listen(entry: &[u8], services: Services<'_>) -> Result<Self, HostPortError> {
         if entry.contains(&b':') {
-            return Self::parse(entry);
+            return Self::parse(entry, services);
         }
-        let ports = Ports::parse(entry).ok_or(HostPortError::Port)?;
+        let ports = Ports::parse(entry, services).ok_or(HostPortError::Port)?;
         Ok(HostPort { host: b"*".to_vec(), ports })
     }
 
@@ -95,14 +98,17 @@ impl HostPort {
 }
 
 impl Ports {
-    fn parse(text: &[u8]) -> Option<Self> {
+    fn parse(text: &[u8], services: Services<'_>) -> Option<Self> {
         if text == b"*" {
             return Some(Ports::Any);
         }
         let text = std::str::from_utf8(text).ok()?;
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let (first, last) = (port(first)?, port(last)?);
-        (first <= last).then_some(Ports::Range(first, last))
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) => (first <= last).then_some(Ports::Range(first, last)),
+            // A service's name may have a dash in it.
+            _ => services(text).filter(|&p| p > 0).map(|p| Ports::Range(p, p)),
+        }
     }
 
     fn contain(self, port: u16) -> bool {
@@ -182,6 +188,10 @@ impl BindAddress {
 mod tests {
     use super::*;
 
+    fn services(name: &str) -> Option<u16> {
+        (name == "http-alt").then_some(8080)
+    }
+
     #[test]
     fn entries() {
         for (entry, host, ports) in [
@@ -190,9 +200,10 @@ mod tests {
             ("[2001:db8::1]:8000-8099", "2001:db8::1", Ports::Range(8000, 8099)),
             ("*:443", "*", Ports::Range(443, 443)),
             ("host/80", "host", Ports::Range(80, 80)),
+            ("host:http-alt", "host", Ports::Range(8080, 8080)),
         ] {
             let expected = HostPort { host: host.into(), ports };
-            assert_eq!(HostPort::parse(entry.as_bytes()), Ok(expected), "{entry}");
+            assert_eq!(HostPort::parse(entry.as_bytes(), &services), Ok(expected), "{entry}");
         }
         for (entry, error) in [
             ("80", HostPortError::Port),
@@ -209,11 +220,11 @@ mod tests {
             ("h:0-9", HostPortError::Port),
             ("h:http", HostPortError::Port),
         ] {
-            assert_eq!(HostPort::parse(entry.as_bytes()), Err(error), "{entry}");
+            assert_eq!(HostPort::parse(entry.as_bytes(), &services), Err(error), "{entry}");
         }
-        assert_eq!(HostPort::parse_listen(b"8080"), HostPort::parse(b"*:8080"));
-        assert_eq!(HostPort::parse_listen(b"*"), HostPort::parse(b"*:*"));
-        assert_eq!(HostPort::parse_listen(b"localhost"), Err(HostPortError::Port));
+        assert_eq!(HostPort::parse_listen(b"8080", &services), HostPort::parse(b"*:8080", &services));
+        assert_eq!(HostPort::parse_listen(b"*", &services), HostPort::parse(b"*:*", &services));
+        assert_eq!(HostPort::parse_listen(b"localhost", &services), Err(HostPortError::Port));
     }
 
     #[test]
@@ -233,7 +244,7 @@ mod tests {
             ("h:1-3", "h", 3, true, true),
             ("h:1-3", "h", 4, false, false),
         ] {
-            let rule = HostPort::parse(entry.as_bytes()).unwrap();
+            let rule = HostPort::parse(entry.as_bytes(), &services).unwrap();
             assert_eq!(rule.opens(host.as_bytes(), port), opens, "open {entry} {host}:{port}");
             assert_eq!(rule.listens(host.as_bytes(), port), listens, "listen {entry} {host}:{port}");
         }
