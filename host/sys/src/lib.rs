@@ -10,13 +10,26 @@
 //!   the rest     fd  file  log  time
 //! ```
 
+pub mod account;
+pub mod daemon;
 pub mod fd;
 pub mod file;
+pub mod identity;
 pub mod limits;
 pub mod link;
+pub mod log;
+pub mod path;
 pub mod signal;
 pub mod spawn;
 pub mod time;
 
 #[cfg(test)]
 mod testing;
+
+/// A number that nobody can guess, from getrandom(2): for names of files in shared directories.
+fn random_u64() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    // Up to 256 bytes come whole and without a signal in between.
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
