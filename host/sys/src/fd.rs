@@ -67,6 +67,20 @@ pub fn write_vectored(fd: impl AsFd, bufs: &[io::IoSlice<'_>]) -> io::Result<usi
     Ok(rustix::io::writev(fd, bufs.get(..1024).unwrap_or(bufs))?)
 }
 
+/// accept4(2), non-blocking and close-on-exec, with the peer's address.
+///
+/// Connections that ended before they were accepted are passed over.
+pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Option<rustix::net::SocketAddrAny>)> {
+    use rustix::io::Errno;
+    let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+    loop {
+        match rustix::net::acceptfrom_with(&listener, flags) {
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// Bytes that can be read at once (FIONREAD).
 pub fn readable_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(fd)?)

@@ -22,6 +22,7 @@ pub mod path;
 pub mod signal;
 pub mod spawn;
 pub mod time;
+pub mod unix;
 
 #[cfg(test)]
 mod testing;

@@ -286,10 +286,10 @@ pub(crate) fn open_name(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Err
     rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Whether two descriptors are of one file. True identity only while both are held.
-pub(crate) fn same_file(a: impl AsFd, b: impl AsFd) -> Result<bool, Errno> {
-    let (a, b) = (rustix::fs::fstat(a)?, rustix::fs::fstat(b)?);
-    Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+/// Whether a name is that of an open file. Takes no descriptor, so it works when there are none left.
+pub(crate) fn is_name_of(dir: BorrowedFd<'_>, name: &[u8], file: impl AsFd) -> Result<bool, Errno> {
+    let (there, file) = (rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?, rustix::fs::fstat(file)?);
+    Ok((there.st_dev, there.st_ino) == (file.st_dev, file.st_ino))
 }
 
 /// Removes a name, not a directory.

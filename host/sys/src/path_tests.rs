@@ -145,6 +145,17 @@ fn names_need_not_be_text_and_long_paths_work() {
 }
 
 #[test]
+fn too_deep_is_said() {
+    let tmp = TempDir::new();
+    let mut path = tmp.path().to_owned();
+    for _ in 0..DEPTH_MAX {
+        path.push("d");
+    }
+    std::fs::create_dir_all(&path).unwrap();
+    assert!(matches!(ResolvedDir::of(&bytes(&path)).unwrap_err().kind, WalkErrorKind::TooDeep));
+}
+
+#[test]
 fn a_full_descriptor_table_is_an_error() {
     crate::testing::in_child(|| {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -189,7 +200,9 @@ fn a_swapped_directory_never_leads_elsewhere() {
             Ok(place) => {
                 through += 1;
                 assert_eq!(place.dir().path(), wanted);
-                assert!(!same_file(place.dir(), std::fs::File::open(&secret).unwrap()).unwrap());
+                let (there, secret) =
+                    (rustix::fs::fstat(place.dir()).unwrap(), rustix::fs::stat(&secret).unwrap());
+                assert_ne!((there.st_dev, there.st_ino), (secret.st_dev, secret.st_ino));
             }
             Err(error) => {
                 refused += 1;

@@ -1,0 +1,47 @@
+//! Connecting to a socket by the file that was looked at.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::FileType;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::path::{Place, open_place};
+
+/// Connects a stream socket, non-blocking and close-on-exec, to what is at a place.
+///
+/// The file is opened, checked to be a socket and then connected to by that descriptor, so that
+/// nothing put there in between is reached. Never waits: a listener whose backlog is full is
+/// `WouldBlock`, to be tried again later.
+pub fn connect(place: &Place) -> io::Result<OwnedFd> {
+    let file = open_place(place)?;
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        // What connect(2) says of a file that is no socket.
+        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "not a socket"));
+    }
+    connect_file(std::os::fd::AsFd::as_fd(&file))
+}
+
+/// Two connected stream sockets, non-blocking and close-on-exec.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// Connects to the socket file behind an O_PATH descriptor.
+pub(super) fn connect_file(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let socket = stream_socket()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(proc_path(file))?)?;
+    Ok(socket)
+}
+
+pub(super) fn stream_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// The path by which a process names what it holds open; at most 24 bytes.
+pub(super) fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
