@@ -1,6 +1,7 @@
 //! Text to values: configuration, key and host files, forwarding specifications.
 
 pub mod algorithms;
+pub mod authorized_keys;
 pub mod choice;
 mod error;
 pub mod forward;
@@ -8,6 +9,7 @@ pub mod ipqos;
 pub mod known_hosts;
 pub mod lex;
 pub mod lookup;
+pub mod sshd;
 pub mod tokens;
 pub mod units;
 
