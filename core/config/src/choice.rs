@@ -43,7 +43,7 @@ choices! {
     /// How much is logged: `LogLevel`, `-v`, `-q`. Later is more.
     pub enum LogLevel {
         /// Nothing.
-        Quiet = "QUIET",
+        Quiet = "QUIET" | "SILENT",
         /// What ends the program.
         Fatal = "FATAL",
         /// What went wrong.

@@ -89,33 +89,35 @@ impl Forward {
     ///
     /// `${VARIABLE}` is put in first, as in OpenSSH, so that a variable may hold a path. Tokens (`%h`) stay.
     pub fn parse(spec: &[u8], form: Form, lookup: &dyn Lookup) -> Result<Self, ForwardError> {
-        let shape = ForwardError::Shape { expected: form.expected() };
         let fields = fields(&tokens::environment(spec, lookup).map_err(ForwardError::Token)?)?;
+        // -L must have a target, -D can have none.
+        let (without, with) = (form != Form::Local, form != Form::Dynamic);
         let (listen, target) = match fields.as_slice() {
-            [Field::Path(path)] => (Listen::Unix(path.clone()), Target::Socks),
-            [Field::Text(at)] => (listen(None, at, lookup)?, Target::Socks),
-            [Field::Path(path), Field::Path(to)] => (Listen::Unix(path.clone()), Target::Unix(to.clone())),
-            [Field::Text(at), Field::Path(to)] => (listen(None, at, lookup)?, Target::Unix(to.clone())),
-            [Field::Text(bind), Field::Text(at)] => (listen(Some(bind), at, lookup)?, Target::Socks),
-            [Field::Path(path), Field::Text(host), Field::Text(to)] => {
+            [Field::Path(path)] if without => (Listen::Unix(path.clone()), Target::Socks),
+            [Field::Text(at)] if without => (listen(None, at, lookup)?, Target::Socks),
+            [Field::Text(bind), Field::Text(at)] if without => {
+                (listen(Some(bind), at, lookup)?, Target::Socks)
+            }
+            [Field::Path(path), Field::Path(to)] if with => {
+                (Listen::Unix(path.clone()), Target::Unix(to.clone()))
+            }
+            [Field::Text(at), Field::Path(to)] if with => {
+                (listen(None, at, lookup)?, Target::Unix(to.clone()))
+            }
+            [Field::Path(path), Field::Text(host), Field::Text(to)] if with => {
                 (Listen::Unix(path.clone()), target(host, to, lookup)?)
             }
-            [Field::Text(bind), Field::Text(at), Field::Path(to)] => {
+            [Field::Text(bind), Field::Text(at), Field::Path(to)] if with => {
                 (listen(Some(bind), at, lookup)?, Target::Unix(to.clone()))
             }
-            [Field::Text(at), Field::Text(host), Field::Text(to)] => {
+            [Field::Text(at), Field::Text(host), Field::Text(to)] if with => {
                 (listen(None, at, lookup)?, target(host, to, lookup)?)
             }
-            [Field::Text(bind), Field::Text(at), Field::Text(host), Field::Text(to)] => {
+            [Field::Text(bind), Field::Text(at), Field::Text(host), Field::Text(to)] if with => {
                 (listen(Some(bind), at, lookup)?, target(host, to, lookup)?)
             }
-            _ => return Err(shape),
+            _ => return Err(ForwardError::Shape { expected: form.expected() }),
         };
-        match (form, &target) {
-            (Form::Local, Target::Socks) => return Err(shape),
-            (Form::Dynamic, Target::Tcp { .. } | Target::Unix(_)) => return Err(shape),
-            (Form::Local | Form::Dynamic | Form::Remote, _) => {}
-        }
         if form != Form::Remote && matches!(listen, Listen::Tcp { port: 0, .. }) {
             return Err(ForwardError::PortZero);
         }
