@@ -1,0 +1,213 @@
+//! Worker and helper: one link for each login. The worker asks, the helper checks against the login's permit
+//! (which came from the monitor, never from here), acts as the user and passes connected descriptors.
+//!
+//! Numbers (`id`) are the worker's own, to find its question again; those of listeners and accepted
+//! connections are the helper's.
+
+use serde::{Deserialize, Serialize};
+
+/// What the worker asks or tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Connect to a target (`-L`). Answered by [`Answer::Opened`] or [`Answer::Refused`].
+    Open {
+        /// The question's number; the connection's afterwards.
+        id: u64,
+        /// Where to.
+        target: Endpoint,
+    },
+    /// Listen (`-R`). Answered by [`Answer::Listening`] or [`Answer::Refused`].
+    Listen {
+        /// The question's number.
+        id: u64,
+        /// Where.
+        at: Endpoint,
+    },
+    /// Stop listening. Answered by [`Answer::Unlistened`] or [`Answer::Refused`].
+    Unlisten {
+        /// The question's number.
+        id: u64,
+        /// What was listened on, as it was asked for; with port 0, the port that was bound.
+        at: Endpoint,
+    },
+    /// A forwarded connection has ended: an opened one by the question's number.
+    Closed {
+        /// Which.
+        connection: Connection,
+        /// Bytes from the SSH client, by the worker's count.
+        received: u64,
+        /// Bytes to the SSH client, by the worker's count.
+        sent: u64,
+    },
+    /// A session channel. Answered by [`Answer::Done`] or [`Answer::Refused`].
+    OpenSession {
+        /// The question's number; the session's afterwards.
+        id: u64,
+    },
+    /// An environment variable for a session's command. Answered by [`Answer::Done`] or [`Answer::Refused`].
+    Env {
+        /// The question's number.
+        id: u64,
+        /// The session.
+        session: u64,
+        /// Name.
+        name: Vec<u8>,
+        /// Value.
+        value: Vec<u8>,
+    },
+    /// Run something in a session. Answered by three [`Answer::Stream`] and [`Answer::Done`], or
+    /// [`Answer::Refused`].
+    Execute {
+        /// The question's number.
+        id: u64,
+        /// The session.
+        session: u64,
+        /// What.
+        what: Program,
+    },
+    /// A signal for a session's command, by SSH's name.
+    Signal {
+        /// The session.
+        session: u64,
+        /// Without SIG.
+        name: Vec<u8>,
+    },
+    /// A session channel is gone; its command's pipes are closed.
+    CloseSession {
+        /// The session.
+        session: u64,
+    },
+}
+
+/// Which forwarded connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Connection {
+    /// Opened for the worker.
+    Opened(u64),
+    /// Accepted on a listener.
+    Accepted(u64),
+}
+
+/// A target or a listener, as the client named it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Endpoint {
+    /// TCP.
+    Tcp {
+        /// Host or bind address, bytes as sent.
+        host: Vec<u8>,
+        /// Port as sent.
+        port: u32,
+    },
+    /// A socket path, bytes as sent.
+    Path(Vec<u8>),
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// The login shell.
+    Shell,
+    /// A command for it.
+    Exec(Vec<u8>),
+    /// A subsystem by name.
+    Subsystem(Vec<u8>),
+}
+
+/// What the helper answers or tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The descriptor is connected to the target.
+    Opened {
+        /// The question.
+        id: u64,
+    },
+    /// No.
+    Refused {
+        /// The question.
+        id: u64,
+        /// The kind of no.
+        why: Refusal,
+        /// For the SSH client: names no paths of the server.
+        text: String,
+    },
+    /// Listening.
+    Listening {
+        /// The question.
+        id: u64,
+        /// The listener's number.
+        listener: u64,
+        /// The port that was bound, where one was.
+        port: Option<u16>,
+    },
+    /// No longer listening.
+    Unlistened {
+        /// The question.
+        id: u64,
+        /// The listener's number.
+        listener: u64,
+    },
+    /// Somebody connected and may. The descriptor is the connection.
+    Accepted {
+        /// The listener's number.
+        listener: u64,
+        /// The connection's number.
+        connection: u64,
+        /// The peer's address, where it has one.
+        origin: Option<(String, u16)>,
+    },
+    /// It is done: the session is open, the variable set, the command started.
+    Done {
+        /// The question.
+        id: u64,
+    },
+    /// The descriptor is one of the command's streams.
+    Stream {
+        /// The session.
+        session: u64,
+        /// Which stream.
+        stream: Stream,
+    },
+    /// The command ended.
+    Exited {
+        /// The session.
+        session: u64,
+        /// How.
+        status: ExitStatus,
+    },
+}
+
+/// The kinds of no: they decide the reason code of a CHANNEL_OPEN_FAILURE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The permit says no.
+    Prohibited,
+    /// It did not work.
+    Failed,
+    /// No room.
+    Shortage,
+}
+
+/// A command's standard streams, named from the command's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stream {
+    /// Written to by the worker.
+    Stdin,
+    /// Read by the worker.
+    Stdout,
+    /// Read by the worker.
+    Stderr,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// With a status.
+    Code(u32),
+    /// By a signal.
+    Signal {
+        /// SSH's name for it, without SIG.
+        name: String,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+}
