@@ -19,8 +19,11 @@ pub mod limits;
 pub mod link;
 pub mod log;
 pub mod path;
+pub mod resolve;
+pub mod sandbox;
 pub mod signal;
 pub mod spawn;
+pub mod tcp;
 pub mod time;
 pub mod unix;
 

@@ -57,9 +57,9 @@ impl Shadow {
                 )
             };
             match rc {
-                // SAFETY: on success with a result, `result` points to `entry`, filled in, whose
-                // strings lie in `buffer`, which lives on.
                 0 if !result.is_null() => {
+                    // SAFETY: on success with a result, `result` points to `entry`, filled in, whose
+                    // strings lie in `buffer`, which lives on.
                     let shadow = Shadow::from_entry(unsafe { &*result });
                     wipe(&mut buffer);
                     return Ok(Some(shadow));
@@ -81,7 +81,7 @@ impl Shadow {
             is_locked(password.to_bytes())
         };
         // An empty field is -1.
-        let days = |value: libc::c_long| if value == -1 { None } else { Some(i64::from(value)) };
+        let days = |value: libc::c_long| if value == -1 { None } else { Some(value) };
         Shadow {
             locked,
             expires: days(entry.sp_expire),
