@@ -6,6 +6,15 @@
 //!
 //! A line that cannot be read is one entry that is an error: it never loses the other lines. An option that is not
 //! known, or not enforced, refuses its key.
+//!
+//! # Differences from OpenSSH
+//!
+//! - `permitopen=` and `permitlisten=` take socket paths, ranges of ports, `any` and `none`; OpenSSH refuses such a key.
+//! - `permitpeer=`, `streamlocalbindgroup=` and `streamlocalbindmode=` are our own (`sshd::NOT_YET_KEY_OPTIONS` names
+//!   those that are not enforced yet).
+//! - A day that its month does not have is an error in `expiry-time=`; OpenSSH counts it into the next month.
+//! - `from=` refuses a peer without an address (pipes), whatever it says.
+//! - A NUL byte in a line is an error; OpenSSH reads the line up to it. A line has a bound, and so has a file.
 
 mod certificate;
 mod entry;

@@ -3,7 +3,8 @@
 use sockward_policy::{Direction, RuleList, Rules, Source, Unlink};
 
 use super::config::{Config, GLOBAL, apply};
-use super::effective::{Effective, Pass};
+use super::effective::Effective;
+use super::values::Pass;
 use crate::ConfigError;
 
 impl Config {

@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 
 use sockward_policy::Source;
 
-use super::effective::{Effective, Pass};
+use super::effective::Effective;
 use super::keyword::{Assign, Keyword, Merge, Stage};
 use super::matching::{ConnectionFacts, Criterion};
+use super::values::Pass;
 use crate::ConfigError;
 
 /// A configuration without errors.

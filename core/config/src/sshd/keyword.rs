@@ -9,7 +9,8 @@ use std::sync::Arc;
 use sockward_policy::Source;
 
 use super::Context;
-use super::effective::{Effective, Pass};
+use super::effective::Effective;
+use super::values::Pass;
 use crate::lex::Word;
 use crate::{tokens, units};
 

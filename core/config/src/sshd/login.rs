@@ -6,7 +6,8 @@ use sockward_policy::Source;
 use sockward_policy::address::Peer;
 use sockward_wire::pattern;
 
-use super::effective::{Effective, GroupPattern, RootLogin, UserPattern};
+use super::effective::Effective;
+use super::values::{GroupPattern, RootLogin, UserPattern};
 
 /// Why somebody may not log in.
 #[derive(Clone, Debug, PartialEq, Eq)]

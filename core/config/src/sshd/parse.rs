@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use sockward_policy::Source;
 
 use super::config::{Block, Config, GLOBAL, Line, apply, check};
-use super::effective::{Effective, Pass};
+use super::effective::Effective;
 use super::keyword::{Args, Fault, Keyword, Kind, Scope};
 use super::matching::Criterion;
+use super::values::Pass;
 use super::{not_yet, table};
 use crate::algorithms::Names;
 use crate::choice::AddressFamily;

@@ -9,7 +9,8 @@ use sockward_policy::{
 };
 use sockward_wire::pattern::{self, ListMatch};
 
-use super::effective::{Effective, UserEnvironment};
+use super::effective::Effective;
+use super::values::{SubsystemLine, UserEnvironment};
 
 /// Why keys cannot be used together, or beside this configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +51,15 @@ impl Effective {
         let rule = |keyword, switch, leaves| {
             self.source(keyword).map(|source| DirectionRule { leaves, switch, source: source.clone() })
         };
-        let disabled = if self.disable_forwarding { Direction::No } else { Direction::Yes };
+        let disabled = rule("DisableForwarding", Switch::DisableForwarding, Direction::No);
         let restricted = keys.iter().filter(|k| !k.port_forwarding).map(|k| DirectionRule {
             leaves: Direction::No,
             switch: Switch::PortForwarding,
             source: k.source.clone(),
         });
         Forwarding {
-            tcp: rule("DisableForwarding", Switch::DisableForwarding, disabled)
+            tcp: disabled
+                .filter(|_| self.disable_forwarding)
                 .into_iter()
                 .chain(rule("AllowTcpForwarding", Switch::AllowTcpForwarding, self.allow_tcp_forwarding))
                 .chain(restricted)
@@ -109,7 +111,7 @@ impl Effective {
     fn session(&self, keys: &[KeyOptions]) -> Result<SessionPermit, PermitError> {
         let no_tty = self.source("PermitTTY").filter(|_| !self.permit_tty).into_iter();
         let keys_without = keys.iter().filter(|k| !k.pty).map(|k| &k.source);
-        let not_internal = |s: &&super::effective::SubsystemLine| !s.command.starts_with(b"internal-sftp");
+        let not_internal = |s: &&SubsystemLine| !s.command.starts_with(b"internal-sftp");
         Ok(SessionPermit {
             disabled: None,
             forced: self.forced(keys)?,

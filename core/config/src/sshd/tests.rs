@@ -200,14 +200,14 @@ fn mask_and_mode_are_one_setting() {
     assert_eq!(read("").global().socket_mode.bits(), 0o600);
     assert_eq!(read("StreamLocalBindMask 0117\n").global().socket_mode.bits(), 0o660);
     // As values, since the keyword is not enforced yet.
-    let set = |steps: &[(effective::Pass, Option<u16>, Option<u16>)]| {
+    let set = |steps: &[(values::Pass, Option<u16>, Option<u16>)]| {
         let mut values = read("").global().socket_mode;
         for (pass, mask, mode) in steps {
             values.set(*pass, *mask, *mode);
         }
         values.bits()
     };
-    use effective::Pass::{Global, Match};
+    use values::Pass::{Global, Match};
     assert_eq!(set(&[(Global, None, Some(0o660))]), 0o660);
     assert_eq!(set(&[(Global, None, Some(0o660)), (Match, Some(0o077), None)]), 0o700);
     assert_eq!(set(&[(Global, Some(0o077), None), (Match, None, Some(0o666))]), 0o666);
@@ -343,6 +343,11 @@ fn file_and_key_are_intersected() {
     assert!(!decide_listen_tcp(&both, b"b", 1).is_allowed());
     assert_eq!(both.forwarding.tcp[0].source, Source::new("sshd_config", 2));
     assert_eq!(both.session.no_tty, [Source::new("keys", 4)]);
+
+    let disabled = permit("DisableForwarding yes\n", &[]).unwrap();
+    assert_eq!(disabled.forwarding.tcp[0].switch, Switch::DisableForwarding);
+    assert!(!decide_open_tcp(&disabled, b"b", 1).is_allowed());
+    assert!(permit("DisableForwarding no\n", &[]).unwrap().forwarding.tcp.is_empty());
 
     let restricted = permit("", &[KeyOptions::restricted(Source::new("keys", 4))]).unwrap();
     assert_eq!(restricted.forwarding.tcp[0].switch, Switch::PortForwarding);

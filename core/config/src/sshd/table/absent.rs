@@ -158,6 +158,7 @@ pub(super) static ROWS: &[Keyword] = &[
     Keyword::deprecated("UsePrivilegeSeparation", Global),
     Keyword::deprecated("KerberosTgtPassing", Global),
     Keyword::deprecated("AFSTokenPassing", Global),
+    Keyword::deprecated("GSSAPIUseSessionCredCache", Global),
     Keyword::deprecated("Protocol", Global),
 ];
 

@@ -2,9 +2,9 @@
 
 use sockward_policy::{Conflict, Direction, GatewayPorts, Unlink};
 
-use crate::sshd::effective::{Isolation, RootLogin};
 use crate::sshd::keyword::Scope::{Global, Match};
 use crate::sshd::keyword::{FLAG, Keyword, assign, word_of};
+use crate::sshd::values::{Isolation, RootLogin};
 
 const ROOT_LOGIN: &[(&str, RootLogin)] = &[
     ("prohibit-password", RootLogin::ProhibitPassword),

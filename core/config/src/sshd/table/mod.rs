@@ -4,6 +4,7 @@
 //! (`Absent` rows, `not_yet`), never ignored.
 
 mod absent;
+mod compound;
 mod flags;
 mod lists;
 mod numbers;
@@ -13,7 +14,7 @@ use super::keyword::Keyword;
 
 /// All rows.
 pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
-    let parts = [numbers::ROWS, flags::ROWS, strings::ROWS, lists::ROWS, absent::ROWS];
+    let parts = [numbers::ROWS, flags::ROWS, strings::ROWS, lists::ROWS, compound::ROWS, absent::ROWS];
     parts.into_iter().flatten()
 }
 
@@ -33,4 +34,5 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("ChallengeResponseAuthentication", "KbdInteractiveAuthentication"),
     ("SkeyAuthentication", "KbdInteractiveAuthentication"),
     ("KeepAlive", "TCPKeepAlive"),
+    ("GSSAPICleanupCreds", "GSSAPICleanupCredentials"),
 ];

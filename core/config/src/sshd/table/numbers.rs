@@ -2,9 +2,9 @@
 
 use crate::choice::AddressFamily;
 use crate::lookup;
-use crate::sshd::effective::ListenAddress;
 use crate::sshd::keyword::Scope::{Global, Match};
 use crate::sshd::keyword::{Args, Fault, Keyword, Merge, append, assign, assign_at, one};
+use crate::sshd::values::ListenAddress;
 
 /// OpenSSH accepts no RSA key below this either (SSH_RSA_MINIMUM_MODULUS_SIZE).
 const RSA_MIN: u32 = 1024;

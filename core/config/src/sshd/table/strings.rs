@@ -2,9 +2,9 @@
 
 use crate::algorithms::{AlgorithmList, Names};
 use crate::choice::{LogLevel, SyslogFacility};
-use crate::sshd::effective::AuditLog;
 use crate::sshd::keyword::Scope::{Global, Match};
 use crate::sshd::keyword::{Args, Fault, Keyword, assign, one, or_none, text};
+use crate::sshd::values::AuditLog;
 
 /// A version line has 255 bytes, `SSH-2.0-` and the name of the software among them (RFC 4253 section 4.2).
 const ADDENDUM_MAX: usize = 200;
