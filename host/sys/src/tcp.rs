@@ -33,7 +33,7 @@ impl Listener {
     /// Listens on one address, non-blocking and close-on-exec; port 0 draws a free one.
     ///
     /// SO_REUSEADDR is set (old connections do not hinder a restart; two listeners still exclude
-    /// each other) and an IPv6 socket takes IPv6 only, so that 0.0.0.0 and [::] do not collide.
+    /// each other) and an IPv6 socket takes IPv6 only, so that the wildcards of both do not collide.
     pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
         let socket =
             Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;

@@ -16,7 +16,7 @@ use super::{Child, SpawnError, Stage};
 pub struct UserCommand<'a> {
     /// The file to execute; no search along PATH.
     pub program: PathBuf,
-    /// All arguments with argv[0] ("-bash" for a login shell).
+    /// All arguments, the first being the name it is called by ("-bash" for a login shell).
     pub argv: Vec<OsString>,
     /// The whole environment, exactly. A name that is empty or holds "=" is an error.
     pub env: Vec<(OsString, OsString)>,

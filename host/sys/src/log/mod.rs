@@ -6,10 +6,12 @@
 //! so that what a peer sends cannot forge lines or drive a terminal. A line that cannot be written
 //! is dropped: logging never fails, waits for space or panics.
 
+mod level;
+mod line;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::CString;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -18,117 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Longer messages are cut.
-const LINE_MAX: usize = 4096;
-
-/// LogLevel of ssh_config(5) and sshd_config(5), from silent to most talkative.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum LogLevel {
-    /// Nothing at all.
-    Quiet,
-    /// Why the program ends.
-    Fatal,
-    /// What went wrong.
-    Error,
-    /// The default.
-    Info,
-    /// Key fingerprints, refused forwardings and the like.
-    Verbose,
-    /// Steps.
-    Debug1,
-    /// More of them.
-    Debug2,
-    /// All of them.
-    Debug3,
-}
-
-impl LogLevel {
-    const ALL: [(&'static str, LogLevel); 9] = [
-        ("QUIET", LogLevel::Quiet),
-        ("FATAL", LogLevel::Fatal),
-        ("ERROR", LogLevel::Error),
-        ("INFO", LogLevel::Info),
-        ("VERBOSE", LogLevel::Verbose),
-        ("DEBUG1", LogLevel::Debug1),
-        ("DEBUG2", LogLevel::Debug2),
-        ("DEBUG3", LogLevel::Debug3),
-        ("DEBUG", LogLevel::Debug1),
-    ];
-
-    /// The level of a name, in any case.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<LogLevel> {
-        LogLevel::ALL.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, level)| *level)
-    }
-
-    /// The name, as in a configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        LogLevel::ALL.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
-    }
-
-    /// The level of a record of the `log` crate.
-    fn of(metadata: &log::Metadata<'_>) -> LogLevel {
-        match (metadata.level(), metadata.target()) {
-            (_, "fatal") => LogLevel::Fatal,
-            (_, "verbose") => LogLevel::Verbose,
-            (_, "debug3") => LogLevel::Debug3,
-            (log::Level::Error, _) => LogLevel::Error,
-            (log::Level::Warn | log::Level::Info, _) => LogLevel::Info,
-            (log::Level::Debug, _) => LogLevel::Debug1,
-            (log::Level::Trace, _) => LogLevel::Debug2,
-        }
-    }
-
-    fn priority(self) -> i32 {
-        match self {
-            LogLevel::Fatal => libc::LOG_CRIT,
-            LogLevel::Error => libc::LOG_ERR,
-            LogLevel::Quiet | LogLevel::Info | LogLevel::Verbose => libc::LOG_INFO,
-            LogLevel::Debug1 | LogLevel::Debug2 | LogLevel::Debug3 => libc::LOG_DEBUG,
-        }
-    }
-
-    /// What OpenSSH puts before a message: debug levels always, the severe ones in syslog only.
-    fn prefix(self, syslog: bool) -> &'static str {
-        match self {
-            LogLevel::Fatal if syslog => "fatal: ",
-            LogLevel::Error if syslog => "error: ",
-            LogLevel::Debug1 => "debug1: ",
-            LogLevel::Debug2 => "debug2: ",
-            LogLevel::Debug3 => "debug3: ",
-            LogLevel::Quiet | LogLevel::Fatal | LogLevel::Error | LogLevel::Info | LogLevel::Verbose => "",
-        }
-    }
-}
-
-/// SyslogFacility of sshd_config(5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facility(i32);
-
-impl Facility {
-    const ALL: [(&'static str, i32); 12] = [
-        ("DAEMON", libc::LOG_DAEMON),
-        ("USER", libc::LOG_USER),
-        ("AUTH", libc::LOG_AUTH),
-        ("AUTHPRIV", libc::LOG_AUTHPRIV),
-        ("LOCAL0", libc::LOG_LOCAL0),
-        ("LOCAL1", libc::LOG_LOCAL1),
-        ("LOCAL2", libc::LOG_LOCAL2),
-        ("LOCAL3", libc::LOG_LOCAL3),
-        ("LOCAL4", libc::LOG_LOCAL4),
-        ("LOCAL5", libc::LOG_LOCAL5),
-        ("LOCAL6", libc::LOG_LOCAL6),
-        ("LOCAL7", libc::LOG_LOCAL7),
-    ];
-
-    /// The facility of a name, in any case.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Facility> {
-        Facility::ALL.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| Facility(*value))
-    }
-}
+pub use level::{Facility, LogLevel};
+use line::line;
 
 /// What a [`Target::Callback`] is given: the level and the message as it was written, not escaped.
 pub type Callback = dyn Fn(LogLevel, &str) + Send + Sync;
@@ -280,68 +173,10 @@ fn write_line(to: impl AsFd, level: LogLevel, message: &str, end: &str) {
     let _ = rustix::io::write(to, line(level, message, false, end).as_bytes());
 }
 
-/// The message as it is shown. Escapes as OpenSSH does (vis(3): octal, a doubled backslash), and
-/// leaves printable text beyond ASCII as it is.
-fn line(level: LogLevel, message: &str, syslog: bool, end: &str) -> String {
-    let mut text = String::with_capacity(message.len() + 16);
-    text.push_str(level.prefix(syslog));
-    for c in message.chars() {
-        if text.len() >= LINE_MAX {
-            break;
-        }
-        match c {
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\t' if !syslog => text.push(c),
-            c if c.is_control() || is_direction(c) => {
-                let mut bytes = [0; 4];
-                for byte in c.encode_utf8(&mut bytes).bytes() {
-                    // Writing to a String cannot fail.
-                    let _ = write!(text, "\\{byte:03o}");
-                }
-            }
-            c => text.push(c),
-        }
-    }
-    text.push_str(end);
-    text
-}
-
-/// Characters that reorder what is shown after them.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{TempDir, in_child};
-
-    #[test]
-    fn what_a_peer_sends_cannot_forge_lines_or_drive_a_terminal() {
-        let shown = |message| line(LogLevel::Info, message, false, "\n");
-        assert_eq!(shown("a\nb\r\x1b[2J\x07\u{9b}1m"), "a\\nb\\015\\033[2J\\007\\302\\2331m\n");
-        assert_eq!(shown("back\\slash\tgrün \u{202e}x"), "back\\\\slash\tgrün \\342\\200\\256x\n");
-        assert!(shown(&"\x01".repeat(100_000)).len() < LINE_MAX + 8);
-    }
-
-    #[test]
-    fn prefixes_are_openssh_s() {
-        assert_eq!(line(LogLevel::Error, "x", false, ""), "x");
-        assert_eq!(line(LogLevel::Error, "x", true, ""), "error: x");
-        assert_eq!(line(LogLevel::Debug2, "x", true, ""), "debug2: x");
-    }
-
-    #[test]
-    fn names_go_both_ways() {
-        for (name, level) in LogLevel::ALL {
-            assert_eq!(LogLevel::from_name(&name.to_lowercase()), Some(level));
-        }
-        assert_eq!(LogLevel::Debug1.name(), "DEBUG1");
-        assert_eq!(LogLevel::from_name("LOUD"), None);
-        assert_eq!(Facility::from_name("local7"), Some(Facility(libc::LOG_LOCAL7)));
-        assert!(Facility::from_name("mail").is_none());
-    }
 
     #[test]
     fn a_file_gets_the_wanted_lines_and_is_reopened() {
