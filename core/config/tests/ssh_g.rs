@@ -174,8 +174,8 @@ impl Stock {
         Ok(lines(&loaded.dump(&self.algorithms)))
     }
 
-    /// Both give the same, or both refuse. What differs is added to `faults`.
-    fn compare(&self, what: &str, arguments: &[&str], faults: &mut Vec<String>) {
+    /// Both give the same, or both refuse. What differs is added to `faults`. True if both take it.
+    fn compare(&self, what: &str, arguments: &[&str], faults: &mut Vec<String>) -> bool {
         let mut fault = |text: String| faults.push(format!("{text}; {arguments:?}\n{what}\n"));
         match (self.stock(arguments), self.ours(arguments)) {
             (Some(stock), Ok(ours)) => {
@@ -194,9 +194,10 @@ impl Stock {
                     fault(format!("only ours prints {keyword}"));
                 }
             }
-            (None, Err(_)) => {}
+            (None, Err(_)) => return false,
             (stock, ours) => fault(format!("stock takes it: {}, ours: {ours:?}", stock.is_some())),
         }
+        true
     }
 }
 
@@ -205,6 +206,17 @@ fn shown_twice(keyword: &str, value: &str, stock: &BTreeMap<String, Vec<String>>
     let local = stock.get("localforward").into_iter().flatten();
     keyword == "dynamicforward"
         && local.clone().any(|l| l.starts_with(value) && !l.ends_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Numbers below the one asked for: xorshift, the same in every run.
+fn dice(seed: u32) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        usize::try_from(state).unwrap() % below
+    }
 }
 
 fn report(faults: &[String]) {
@@ -524,13 +536,8 @@ fn included_files() {
 fn generated_files() {
     let Some(stock) = Stock::find("generated") else { return };
     let mut faults = Vec::new();
-    // A fixed sequence (Numerical Recipes' constants): the same files in every run.
-    let mut state = 1u32;
-    let mut pick = move |n: usize| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        usize::try_from(state >> 8).unwrap() % n
-    };
-    for round in 0..150 {
+    let mut pick = dice(1);
+    for round in 0..300 {
         let mut text = String::new();
         for _ in 0..pick(12) + 1 {
             let line = LINES[pick(LINES.len())];
@@ -620,6 +627,61 @@ const LINES: &[&str] = &[
     "PreferredAuthentications publickey",
     "ExitOnForwardFailure yes",
 ];
+
+#[test]
+fn forwarding_specifications() {
+    let Some(stock) = Stock::find("specs") else { return };
+    let (mut faults, mut taken) = (Vec::new(), 0);
+    let mut pick = dice(7);
+    // Right ones more often than wrong ones.
+    let parts = [
+        "80",
+        "8081",
+        "80",
+        "http",
+        "h",
+        "h.example.com",
+        "[::1]",
+        "/p",
+        "/run/x",
+        "p/q",
+        "*",
+        "80",
+        "h",
+        "/q",
+        "0",
+        "65536",
+        "::1",
+        "[a/b]",
+        "",
+        "[]",
+        "\\:",
+        "a\\:b",
+        "[x",
+        "unix2",
+    ];
+    for _ in 0..600 {
+        let fields: Vec<&str> = (0..=pick(4)).map(|_| parts[pick(parts.len())]).collect();
+        let spec = fields.join(":");
+        let flag = ["-L", "-R", "-D"][pick(3)];
+        // On purpose: no empty target, no path as the target of a -D, no path where a host or bind address stands.
+        let paths = fields.iter().filter(|f| f.contains('/')).count();
+        let odd = matches!(fields.as_slice(), [.., "" | "[]", _] | [.., ""])
+            || flag == "-D" && paths > 0 && fields.len() > 1;
+        let path_as_host = matches!(fields.as_slice(), [_, host, _] | [_, _, host, _] if host.contains('/'))
+            || matches!(fields.as_slice(), [bind, _, _, _] if bind.contains('/'))
+            || matches!(fields.as_slice(), [bind, at] if bind.contains('/') && !at.contains('/'))
+            || matches!(fields.as_slice(), [path, _, at] if path.contains('/') && at.contains('/'));
+        if odd || path_as_host {
+            continue;
+        }
+        let common = ["-F", "none", "-oIPQoS=ef cs0", "-oForwardX11Trusted=no", "-oIdentityFile=x"];
+        let arguments = [&common[..], &[flag, &spec, "host"]].concat();
+        taken += usize::from(stock.compare(&spec, &arguments, &mut faults));
+    }
+    assert!(taken > 60, "only {taken} specifications are right");
+    report(&faults);
+}
 
 #[test]
 fn the_output_reads_back_where_stocks_does() {

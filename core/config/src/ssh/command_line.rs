@@ -16,13 +16,14 @@ use crate::lookup::{Lookup, port};
 use super::algorithms::{AlgorithmNames, Algorithms};
 use super::destination::{Destination, is_safe_host, is_safe_user};
 use super::jump::ProxyJump;
-use super::kinds::{ControlMaster, EscapeChar, ForwardAgent, RequestTty, SessionType, Tunnel, TunnelDevice};
+use super::kinds::{EscapeChar, ForwardAgent, TunnelDevice};
 use super::lists::{Forwards, KeyFile};
 use super::not_yet::Remark;
 use super::reader::option_line;
 use super::settings::Options;
 use super::usage::Query;
 use super::value::Port;
+use super::words::{ControlMaster, RequestTty, SessionType, Tunnel};
 
 /// What a command line asks for.
 #[derive(Clone, Debug)]

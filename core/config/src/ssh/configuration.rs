@@ -3,27 +3,31 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use sockward_policy::Source;
 
 use crate::ConfigError;
 use crate::forward::Target;
 use crate::lookup::{Lookup, NoLookup};
-use crate::tokens::TokenError;
+use crate::tokens::{self, Table, TokenError};
 
 use super::algorithms::Algorithms;
 use super::command_line::{Action, Invocation, parse_arguments};
 use super::criteria::{Subject, hostname};
 use super::destination::is_safe_user;
 use super::expand::{Facts, Tokens};
-use super::kinds::{ForwardAgent, IdentityAgent, SessionType, Tunnel, YesNoAsk};
+use super::kinds::{ForwardAgent, IdentityAgent, VersionAddendum};
 use super::lists::Forwards;
 use super::machine::{Local, Machine};
 use super::not_yet::Remark;
 use super::reader::{Findings, Owner, Reader};
 use super::settings::{KEYWORDS, Options, Settings, Shown, USUAL_KNOWN_HOSTS};
 use super::value::{Command, Printer};
+use super::words::{SessionType, Tunnel, YesNoAsk};
+
+/// No configuration file is bigger; the caller reads no more.
+pub const CONFIG_MAX: usize = 1 << 20;
 
 /// The files to read, by name and content. The caller has checked who owns them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +42,8 @@ pub struct ConfigFiles<'f> {
 #[derive(Clone, Debug)]
 pub struct Configuration {
     /// All keywords. Tokens are expanded but in ProxyCommand, ProxyJump, LocalCommand, KnownHostsCommand,
-    /// IdentityFile and CertificateFile: those are expanded when they are used.
+    /// IdentityFile and CertificateFile: those are expanded when they are used. User, Hostname and Port are as
+    /// written: what counts is in the fields below.
     pub settings: Settings,
     /// The host as given.
     pub original_host: String,
@@ -251,7 +256,7 @@ impl Configuration {
         if let ForwardAgent::Socket(path) = &mut settings.forward_agent {
             values.with("ForwardAgent", path, Tokens::expand_path)?;
         }
-        if let Some(Command(text)) = &mut settings.version_addendum {
+        if let Some(VersionAddendum(text)) = &mut settings.version_addendum {
             values.with("VersionAddendum", text, Tokens::expand_text)?;
         }
         for path in &mut settings.revoked_host_keys.0 {
@@ -312,6 +317,20 @@ impl Configuration {
         self.tokens.expand_path(path, lookup)
     }
 
+    /// ProxyCommand for a shell, tokens put in.
+    pub fn proxy_command(&self) -> Result<Option<OsString>, TokenError> {
+        command(self.settings.proxy_command.as_ref(), &self.tokens.proxy_table())
+    }
+
+    /// LocalCommand for a shell, tokens put in, if PermitLocalCommand lets it run. `%T` is `NONE`: there are no
+    /// tunnel devices.
+    pub fn local_command(&self) -> Result<Option<OsString>, TokenError> {
+        let permitted = self.settings.local_command.as_ref().filter(|_| self.settings.permit_local_command);
+        let mut table = self.tokens.table();
+        table.push((b'T', b"NONE"));
+        command(permitted, &table)
+    }
+
     /// The agent that IdentityAgent and SSH_AUTH_SOCK name.
     #[must_use]
     pub fn agent_socket(&self, lookup: &dyn Lookup) -> AgentSocket {
@@ -351,6 +370,10 @@ impl Configuration {
         }
         out
     }
+}
+
+fn command(command: Option<&Command>, table: &Table<'_>) -> Result<Option<OsString>, TokenError> {
+    command.map(|c| tokens::percent(c.0.as_bytes(), table).map(OsString::from_vec)).transpose()
 }
 
 /// Expands values in place, and says whose fault an error is.

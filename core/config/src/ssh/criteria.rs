@@ -10,9 +10,9 @@ use crate::lex::Word;
 use crate::tokens;
 
 use super::expand::{Facts, Tokens};
-use super::kinds::SessionType;
 use super::machine::{Local, Machine};
 use super::settings::Options;
+use super::words::SessionType;
 
 /// The connection that a configuration is read for, and how far its reading has come.
 #[derive(Clone, Copy)]

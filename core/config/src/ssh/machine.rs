@@ -7,8 +7,8 @@ use crate::lookup::{Lookup, NoLookup};
 
 /// Answers from the machine; the caller reads, runs and looks up.
 pub trait Machine: Lookup {
-    /// Runs a command with the user's shell, its output thrown away (`Match exec`): whether it ended with status 0.
-    /// The error says why it could not be run to its end.
+    /// Runs a command with the user's shell, standard input and output being /dev/null (`Match exec`): whether it
+    /// ended with status 0. The error says why it could not be run to its end.
     fn succeeds(&self, command: &OsStr) -> Result<bool, String>;
 
     /// The files whose absolute paths match a glob(3) pattern, sorted, with their contents (`Include`). What is not

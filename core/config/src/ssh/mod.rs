@@ -30,18 +30,17 @@ mod settings;
 mod tests;
 mod usage;
 mod value;
+mod words;
 
 pub use algorithms::{AlgorithmNames, Algorithms};
 pub use command_line::{Action, CommandLineError, ConfigFile, ControlCommand, Invocation, parse_arguments};
-pub use configuration::{AgentSocket, ConfigFiles, Configuration, fuzz_ssh_config, load};
+pub use configuration::{AgentSocket, CONFIG_MAX, ConfigFiles, Configuration, fuzz_ssh_config, load};
 pub use destination::{Destination, is_safe_host, is_safe_user};
 pub use expand::Tokens;
 pub use jump::{JumpCommand, ProxyJump};
 pub use kinds::{
-    AddKeysToAgent, BindMask, Canonicalize, ControlMaster, ControlPersist, EscapeChar, FingerprintHash,
-    ForwardAgent, ForwardProbe, IdentityAgent, IpQosPair, KeystrokeInterval, PermitPeer,
-    PubkeyAuthentication, RekeyLimit, RequestTty, SessionType, StrictHostKeyChecking, Transport, Tunnel,
-    TunnelDevice, Via, YesNoAsk,
+    AddKeysToAgent, BindMask, ControlPersist, EscapeChar, ForwardAgent, IdentityAgent, IpQosPair,
+    KeystrokeInterval, PermitPeer, RekeyLimit, TunnelDevice, VersionAddendum,
 };
 pub use lists::{ChannelTimeouts, Forwards, KeyFile, KeyFiles, PermitRemoteOpen, SendEnv, SetEnv};
 pub use machine::{Local, Machine};
@@ -49,3 +48,7 @@ pub use not_yet::{NOT_YET, Remark, Severity, missing};
 pub use settings::{KEYWORDS, Keyword, Options, Settings, Shown};
 pub use usage::{QUERIES, Query, USAGE};
 pub use value::{Command, Port, Seconds, Timeout, Words};
+pub use words::{
+    Canonicalize, ControlMaster, FingerprintHash, ForwardProbe, PubkeyAuthentication, RequestTty,
+    SessionType, StrictHostKeyChecking, Transport, Tunnel, Via, YesNoAsk,
+};

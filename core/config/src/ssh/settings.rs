@@ -17,13 +17,15 @@ use crate::ipqos::IpQos;
 use super::algorithms::{AlgorithmNames, Algorithms};
 use super::jump::ProxyJump;
 use super::kinds::{
-    AddKeysToAgent, BindMask, Canonicalize, ControlMaster, ControlPersist, EscapeChar, FingerprintHash,
-    ForwardAgent, ForwardProbe, IdentityAgent, IpQosPair, KeystrokeInterval, PermitPeer,
-    PubkeyAuthentication, RekeyLimit, RequestTty, SessionType, StrictHostKeyChecking, Transport, Tunnel,
-    TunnelDevice, Via, YesNoAsk,
+    AddKeysToAgent, BindMask, ControlPersist, EscapeChar, ForwardAgent, IdentityAgent, IpQosPair,
+    KeystrokeInterval, PermitPeer, RekeyLimit, TunnelDevice, VersionAddendum,
 };
 use super::lists::{ChannelTimeouts, Forwards, KeyFiles, PermitRemoteOpen, SendEnv, SetEnv};
 use super::value::{Arguments, Command, Port, Printer, Seconds, Timeout, Value, Words};
+use super::words::{
+    Canonicalize, ControlMaster, FingerprintHash, ForwardProbe, PubkeyAuthentication, RequestTty,
+    SessionType, StrictHostKeyChecking, Transport, Tunnel, Via, YesNoAsk,
+};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -124,8 +126,8 @@ settings! { algorithms;
     "HashKnownHosts" Always hash_known_hosts: bool = false, "hash names that are added to known_hosts";
     "HostbasedAuthentication" Always hostbased_authentication: bool = false, "log in with this host's key";
     "IdentitiesOnly" Always identities_only: bool = false, "use only the keys of the configuration";
-    "KbdInteractiveAuthentication" | "ChallengeResponseAuthentication" | "SKeyAuthentication" | "TISAuthentication"
-        Always kbd_interactive_authentication: bool = true, "log in by answering questions";
+    "KbdInteractiveAuthentication" | "ChallengeResponseAuthentication" | "SKeyAuthentication"
+        | "TISAuthentication" Always kbd_interactive_authentication: bool = true, "log in by answering questions";
     "NoHostAuthenticationForLocalhost" Always no_host_authentication_for_localhost: bool = false,
         "accept any host key of this machine";
     "PasswordAuthentication" Always password_authentication: bool = true, "log in with a password";
@@ -134,7 +136,8 @@ settings! { algorithms;
     "PubkeyAuthentication" | "DSAAuthentication"
         Always pubkey_authentication: PubkeyAuthentication = PubkeyAuthentication::Yes, "log in with a key";
     "RequestTTY" Always request_tty: RequestTty = RequestTty::Auto, "ask for a terminal";
-    "SessionType" Always session_type: SessionType = SessionType::Default, "shell or command, subsystem, or none";
+    "SessionType" Always session_type: SessionType = SessionType::Default,
+        "shell or command, subsystem, or none";
     "StdinNull" Always stdin_null: bool = false, "read nothing from standard input";
     "ForkAfterAuthentication" Always fork_after_authentication: bool = false,
         "go to the background after login";
@@ -183,7 +186,8 @@ settings! { algorithms;
     "LocalCommand" Always local_command: Option<Command> = None, "run here after login, if permitted";
     "RemoteCommand" Always remote_command: Option<Command> = None, "run on the server";
     "LogLevel" Always log_level: LogLevel = LogLevel::Info, "how much is said";
-    "MACs" Always macs: AlgorithmNames = AlgorithmNames::default_of(&algorithms.macs), "message authentication codes";
+    "MACs" Always macs: AlgorithmNames = AlgorithmNames::default_of(&algorithms.macs),
+        "message authentication codes";
     "PKCS11Provider" | "SmartcardDevice" Always pkcs11_provider: Option<OsString> = None, "a smart card's library";
     "SecurityKeyProvider" Always security_key_provider: Option<OsString> = None, "a security key's library";
     "PreferredAuthentications" Always preferred_authentications: Option<String> = None,
@@ -193,12 +197,14 @@ settings! { algorithms;
     "XAuthLocation" Always xauth_location: OsString = "/usr/bin/xauth".into(), "the xauth(1) program";
     "KnownHostsCommand" Always known_hosts_command: Option<Command> = None, "prints known hosts";
     "Tag" Always tag: Option<String> = None, "a name for Match tagged";
-    "VersionAddendum" Always version_addendum: Option<Command> = None, "text after the version in the banner line";
+    "VersionAddendum" Always version_addendum: Option<VersionAddendum> = None,
+        "text after the version in the identification line";
 
     // Forwardings and files.
     "DynamicForward" Always dynamic_forwards: Forwards = Forwards::default(), "listen here and serve SOCKS";
     "LocalForward" Always local_forwards: Forwards = Forwards::default(), "listen here, connect from the server";
-    "RemoteForward" Always remote_forwards: Forwards = Forwards::default(), "listen on the server, connect from here";
+    "RemoteForward" Always remote_forwards: Forwards = Forwards::default(),
+        "listen on the server, connect from here";
     "IdentityFile" | "IdentityFile2" Always identity_files: KeyFiles = KeyFiles::usual(USUAL_IDENTITIES),
         "a private key to log in with";
     "CanonicalDomains" Always canonical_domains: Words = Words::default(), "suffixes for CanonicalizeHostname";
@@ -234,7 +240,8 @@ settings! { algorithms;
     "StreamLocalBindMask" Always stream_local_bind_mask: BindMask = BindMask(0o177),
         "the mask for the mode of local sockets";
     "SyslogFacility" Always syslog_facility: SyslogFacility = SyslogFacility::User, "where -y logs to";
-    "ProxyCommand" Always proxy_command: Option<Command> = None, "a command whose standard streams reach the server";
+    "ProxyCommand" Always proxy_command: Option<Command> = None,
+        "a command whose standard streams reach the server";
     "ProxyJump" Always proxy_jump: Option<ProxyJump> = None, "hosts to go through", via ProxyJump::take_line;
 
     // Ours.

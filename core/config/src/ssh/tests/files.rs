@@ -198,6 +198,21 @@ fn going_through_other_hosts() {
 }
 
 #[test]
+fn commands_for_a_shell() {
+    let c = loaded(
+        "bob@host",
+        "ProxyCommand nc %h %p %r # %%\nPermitLocalCommand yes\nLocalCommand echo %T %u\n",
+    );
+    assert_eq!(c.proxy_command().unwrap().unwrap(), "nc host 22 bob # %");
+    assert_eq!(c.local_command().unwrap().unwrap(), "echo NONE alex");
+    assert_eq!(loaded("host", "LocalCommand x").local_command(), Ok(None));
+    assert_eq!(loaded("host", "ProxyCommand none").proxy_command(), Ok(None));
+    assert!(loaded("host", "ProxyCommand nc %d").proxy_command().is_err());
+    let c = loaded("host", "VersionAddendum for %h # not sent\n");
+    assert_eq!(shown(&c, "versionaddendum"), ["for host"]);
+}
+
+#[test]
 fn what_is_not_built_is_said_where_it_is_asked_for() {
     let said = |arguments: &str, text: &str| -> Vec<(Severity, String)> {
         let c = loaded(arguments, text);
