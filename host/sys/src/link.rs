@@ -180,7 +180,7 @@ fn garbage(what: &'static str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::in_child;
+    use crate::testing::{alone, in_child};
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     fn open_descriptors() -> usize {
@@ -199,59 +199,70 @@ mod tests {
 
     #[test]
     fn the_longest_message_fits_without_a_reader() {
-        let (a, b) = Link::pair().unwrap();
-        let message = vec![7; MESSAGE_MAX];
-        a.send(&message, None).unwrap();
-        let mut buf = vec![0; MESSAGE_MAX];
-        let got = b.recv(&mut buf).unwrap().unwrap();
-        assert_eq!((got.len, buf == message), (MESSAGE_MAX, true));
-        assert_eq!(b.recv(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(a.send(&vec![0; MESSAGE_MAX + 1], None).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(a.send(b"", None).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(a.send_plain(b"").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        alone(|| {
+            let (a, b) = Link::pair().unwrap();
+            let message = vec![7; MESSAGE_MAX];
+            a.send(&message, None).unwrap();
+            let mut buf = vec![0; MESSAGE_MAX];
+            let got = b.recv(&mut buf).unwrap().unwrap();
+            assert_eq!((got.len, buf == message), (MESSAGE_MAX, true));
+            assert_eq!(b.recv(&mut buf).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(
+                a.send(&vec![0; MESSAGE_MAX + 1], None).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput
+            );
+            assert_eq!(a.send(b"", None).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(a.send_plain(b"").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        });
     }
 
     #[test]
     fn boundaries_are_kept_and_a_full_link_would_block() {
-        let (a, b) = Link::pair().unwrap();
-        let mut sent = 0;
-        let error = loop {
-            match a.send_plain(&[1; 3000]) {
-                Ok(()) => sent += 1,
-                Err(error) => break error,
+        alone(|| {
+            let (a, b) = Link::pair().unwrap();
+            let mut sent = 0;
+            let error = loop {
+                match a.send_plain(&[1; 3000]) {
+                    Ok(()) => sent += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            let mut buf = [0; 4000];
+            for _ in 0..sent {
+                assert_eq!(b.recv(&mut buf).unwrap().unwrap().len, 3000);
             }
-        };
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        let mut buf = [0; 4000];
-        for _ in 0..sent {
-            assert_eq!(b.recv(&mut buf).unwrap().unwrap().len, 3000);
-        }
-        assert!(b.recv(&mut buf).is_err());
+            assert!(b.recv(&mut buf).is_err());
+        });
     }
 
     #[test]
     fn a_descriptor_arrives_close_on_exec() {
-        let (a, b) = Link::pair().unwrap();
-        let (r, w) = crate::fd::pipe().unwrap();
-        a.send(b"x", Some(w.as_fd())).unwrap();
-        drop(w);
-        let got = b.recv(&mut [0; 16]).unwrap().unwrap().fd.unwrap();
-        assert!(rustix::io::fcntl_getfd(&got).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
-        crate::fd::write(&got, b"through").unwrap();
-        assert_eq!(crate::fd::read(&r, &mut [0; 16]).unwrap(), 7);
+        alone(|| {
+            let (a, b) = Link::pair().unwrap();
+            let (r, w) = crate::fd::pipe().unwrap();
+            a.send(b"x", Some(w.as_fd())).unwrap();
+            drop(w);
+            let got = b.recv(&mut [0; 16]).unwrap().unwrap().fd.unwrap();
+            assert!(rustix::io::fcntl_getfd(&got).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+            crate::fd::write(&got, b"through").unwrap();
+            assert_eq!(crate::fd::read(&r, &mut [0; 16]).unwrap(), 7);
+        });
     }
 
     #[test]
     fn what_was_sent_before_the_end_still_arrives() {
-        let (a, b) = Link::pair().unwrap();
-        b.send(b"unread by a", None).unwrap();
-        a.send(b"last words", None).unwrap();
-        drop(a);
-        let mut buf = [0; 64];
-        assert_eq!(b.recv(&mut buf).unwrap().unwrap().len, 10);
-        assert!(b.recv(&mut buf).unwrap().is_none());
-        assert!(b.recv(&mut buf).unwrap().is_none());
-        assert_eq!(b.send(b"x", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        alone(|| {
+            let (a, b) = Link::pair().unwrap();
+            b.send(b"unread by a", None).unwrap();
+            a.send(b"last words", None).unwrap();
+            drop(a);
+            let mut buf = [0; 64];
+            assert_eq!(b.recv(&mut buf).unwrap().unwrap().len, 10);
+            assert!(b.recv(&mut buf).unwrap().is_none());
+            assert!(b.recv(&mut buf).unwrap().is_none());
+            assert_eq!(b.send(b"x", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        });
     }
 
     #[test]
@@ -297,10 +308,12 @@ mod tests {
 
     #[test]
     fn only_links_are_taken_for_links() {
-        let (a, _b) = Link::pair().unwrap();
-        assert!(Link::from_fd(a.into()).is_ok());
-        let (stream, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(Link::from_fd(stream.into()).is_err());
-        assert!(Link::from_fd(crate::fd::dev_null().unwrap()).is_err());
+        alone(|| {
+            let (a, _b) = Link::pair().unwrap();
+            assert!(Link::from_fd(a.into()).is_ok());
+            let (stream, _) = std::os::unix::net::UnixStream::pair().unwrap();
+            assert!(Link::from_fd(stream.into()).is_err());
+            assert!(Link::from_fd(crate::fd::dev_null().unwrap()).is_err());
+        });
     }
 }

@@ -185,6 +185,11 @@ pub fn set_type_of_service(socket: impl AsFd, value: u8) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends both directions, for every holder of the socket.
+pub fn shutdown(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Both)?)
+}
+
 /// The smoothed round-trip time (TCP_INFO).
 pub fn round_trip_time(socket: impl AsFd) -> io::Result<Duration> {
     // SAFETY: all fields are integers, for which zero bytes are valid.
@@ -240,6 +245,7 @@ fn is_missing_family(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::alone;
     use rustix::event::{PollFd, PollFlags, poll};
 
     fn wait(fd: impl AsFd, what: PollFlags) {
@@ -252,84 +258,98 @@ mod tests {
 
     #[test]
     fn connections_are_begun_finished_and_accepted_without_waiting() {
-        let listener = Listener::bind(here(), 16).unwrap();
-        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        let client = connect(listener.address(), None).unwrap();
-        wait(&client, PollFlags::OUT);
-        assert!(connect_result(&client).unwrap());
-        wait(&listener, PollFlags::IN);
-        let (server, from) = listener.accept().unwrap();
-        assert_eq!(Some(from), local_address(&client).unwrap());
-        assert_eq!(peer_address(&client).unwrap(), Some(listener.address()));
-        set_nodelay(&server).unwrap();
-        set_keepalive(&server, true).unwrap();
-        set_notsent_lowat(&server, 1 << 16).unwrap();
-        set_type_of_service(&server, 0x48).unwrap();
-        assert_eq!(sockopt::ip_tos(&server).unwrap(), 0x48);
-        crate::fd::write(&server, b"x").unwrap();
-        wait(&client, PollFlags::IN);
-        assert!(round_trip_time(&server).unwrap() < Duration::from_secs(5));
-        assert!(round_trip_time(crate::fd::pipe().unwrap().0).is_err());
+        alone(|| {
+            let listener = Listener::bind(here(), 16).unwrap();
+            assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let client = connect(listener.address(), None).unwrap();
+            wait(&client, PollFlags::OUT);
+            assert!(connect_result(&client).unwrap());
+            wait(&listener, PollFlags::IN);
+            let (server, from) = listener.accept().unwrap();
+            assert_eq!(Some(from), local_address(&client).unwrap());
+            assert_eq!(peer_address(&client).unwrap(), Some(listener.address()));
+            set_nodelay(&server).unwrap();
+            set_keepalive(&server, true).unwrap();
+            set_notsent_lowat(&server, 1 << 16).unwrap();
+            set_type_of_service(&server, 0x48).unwrap();
+            assert_eq!(sockopt::ip_tos(&server).unwrap(), 0x48);
+            crate::fd::write(&server, b"x").unwrap();
+            wait(&client, PollFlags::IN);
+            assert!(round_trip_time(&server).unwrap() < Duration::from_secs(5));
+            assert!(round_trip_time(crate::fd::pipe().unwrap().0).is_err());
+        });
     }
 
     #[test]
     fn a_refused_connection_says_so() {
-        let gone = Listener::bind(here(), 1).unwrap().address();
-        let error = match connect(gone, None) {
-            Ok(client) => {
-                wait(&client, PollFlags::OUT);
-                connect_result(&client).unwrap_err()
-            }
-            Err(error) => error,
-        };
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        alone(|| {
+            let gone = Listener::bind(here(), 1).unwrap().address();
+            let error = match connect(gone, None) {
+                Ok(client) => {
+                    wait(&client, PollFlags::OUT);
+                    connect_result(&client).unwrap_err()
+                }
+                Err(error) => error,
+            };
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        });
     }
 
     #[test]
     fn a_connect_under_way_is_not_connected() {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        assert!(!connect_result(&socket).unwrap());
+        alone(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            assert!(!connect_result(&socket).unwrap());
+        });
     }
 
     #[test]
     fn a_group_shares_one_drawn_port() {
-        let group = Listener::bind_group(&loopback(0), 4).unwrap();
-        let port = group.listeners.first().unwrap().address().port();
-        assert!(port != 0 && group.failed.is_empty());
-        assert!(group.listeners.iter().all(|l| l.address().port() == port));
-        let taken = Listener::bind_group(&loopback(port), 4).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        drop(group);
-        // One of the two is somebody else's: the other serves, and it is said.
-        let other = Listener::bind((Ipv4Addr::LOCALHOST, port).into(), 1).unwrap();
-        if let Ok(group) = Listener::bind_group(&loopback(port), 4) {
-            assert_eq!((group.listeners.len(), group.failed.len()), (1, 1));
-            assert_eq!(group.failed.first().unwrap().0, other.address());
-        }
+        alone(|| {
+            let group = Listener::bind_group(&loopback(0), 4).unwrap();
+            let port = group.listeners.first().unwrap().address().port();
+            assert!(port != 0 && group.failed.is_empty());
+            assert!(group.listeners.iter().all(|l| l.address().port() == port));
+            let taken = Listener::bind_group(&loopback(port), 4).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+            drop(group);
+            // One of the two is somebody else's: the other serves, and it is said.
+            let other = Listener::bind((Ipv4Addr::LOCALHOST, port).into(), 1).unwrap();
+            if let Ok(group) = Listener::bind_group(&loopback(port), 4) {
+                assert_eq!((group.listeners.len(), group.failed.len()), (1, 1));
+                assert_eq!(group.failed.first().unwrap().0, other.address());
+            }
+        });
     }
 
     #[test]
     fn both_wildcards_can_listen_on_one_port() {
-        let group = Listener::bind_group(&wildcard(0), 4).unwrap();
-        assert!(group.failed.is_empty());
-        let mapped: SocketAddr = "[::ffff:192.0.2.1]:7".parse().unwrap();
-        assert_eq!(normalised(mapped), "192.0.2.1:7".parse().unwrap());
+        alone(|| {
+            let group = Listener::bind_group(&wildcard(0), 4).unwrap();
+            assert!(group.failed.is_empty());
+            let mapped: SocketAddr = "[::ffff:192.0.2.1]:7".parse().unwrap();
+            assert_eq!(normalised(mapped), "192.0.2.1:7".parse().unwrap());
+        });
     }
 
     #[test]
     fn inherited_listeners_are_checked() {
-        let listener = Listener::bind(here(), 1).unwrap();
-        let address = listener.address();
-        assert_eq!(Listener::from_fd(listener.socket).unwrap().address(), address);
-        assert!(Listener::from_fd(connect(address, None).unwrap()).is_err());
-        assert!(Listener::from_fd(crate::fd::dev_null().unwrap()).is_err());
+        alone(|| {
+            let listener = Listener::bind(here(), 1).unwrap();
+            let address = listener.address();
+            assert_eq!(Listener::from_fd(listener.socket).unwrap().address(), address);
+            assert!(Listener::from_fd(connect(address, None).unwrap()).is_err());
+            assert!(Listener::from_fd(crate::fd::dev_null().unwrap()).is_err());
+        });
     }
 
     #[test]
     fn what_is_no_ip_socket_has_no_address() {
-        let (r, _w) = crate::fd::pipe().unwrap();
-        let (unix, _peer) = crate::unix::pair().unwrap();
-        assert_eq!((local_address(&r).unwrap(), peer_address(&r).unwrap()), (None, None));
-        assert_eq!((local_address(&unix).unwrap(), peer_address(&unix).unwrap()), (None, None));
+        alone(|| {
+            let (r, _w) = crate::fd::pipe().unwrap();
+            let (unix, _peer) = crate::unix::pair().unwrap();
+            assert_eq!((local_address(&r).unwrap(), peer_address(&r).unwrap()), (None, None));
+            assert_eq!((local_address(&unix).unwrap(), peer_address(&unix).unwrap()), (None, None));
+        });
     }
 }

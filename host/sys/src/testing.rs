@@ -21,7 +21,9 @@ pub(crate) fn root_or_skip(test: &str) -> bool {
         std::env::var_os("SOCKWARD_NO_SKIP").is_none_or(|v| v != "1"),
         "{test} needs root and skipping is forbidden"
     );
-    eprintln!("skipped {test}: it needs root to take on other uids");
+    // Not by a macro: the harness would keep it, and a child's memory is lost.
+    let line = format!("skipped {test}: it needs root to take on other uids\n");
+    let _ = rustix::io::write(std::io::stderr(), line.as_bytes());
     false
 }
 
@@ -91,7 +93,15 @@ pub(crate) fn in_child(body: impl FnOnce()) -> Ended {
     Ended(start_child(body).wait())
 }
 
-/// The same as another user, with that user's id as its only group.
+/// Runs a test in a process where nothing else happens. The tests run side by side, and each forked
+/// child holds copies of what the others have open at that moment: whoever minds when a socket is
+/// really closed has to be alone.
+#[track_caller]
+pub(crate) fn alone(body: impl FnOnce()) {
+    in_child(body).success();
+}
+
+/// The same as [`in_child`] as another user, with that user's id as its only group.
 pub(crate) fn as_user(uid: u32, body: impl FnOnce()) -> Ended {
     in_child(|| {
         take_uid(uid);

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::link::Link;
     use crate::spawn::Exit;
-    use crate::testing::TempDir;
+    use crate::testing::{TempDir, alone};
 
     const ROLE: &str = "SOCKWARD_TEST_ROLE";
 
@@ -152,13 +152,15 @@ mod tests {
 
     #[test]
     fn a_deleted_binary_still_starts_roles() {
-        let tmp = TempDir::new();
-        let copy = tmp.path().join("binary");
-        std::fs::copy("/proc/self/exe", &copy).unwrap();
-        let opened = rustix::fs::open(&copy, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        std::fs::remove_file(&copy).unwrap();
-        std::fs::write(&copy, "replaced").unwrap();
-        start_and_check(&SelfExe(opened));
+        alone(|| {
+            let tmp = TempDir::new();
+            let copy = tmp.path().join("binary");
+            std::fs::copy("/proc/self/exe", &copy).unwrap();
+            let opened = rustix::fs::open(&copy, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            std::fs::remove_file(&copy).unwrap();
+            std::fs::write(&copy, "replaced").unwrap();
+            start_and_check(&SelfExe(opened));
+        });
     }
 
     #[test]
