@@ -111,6 +111,11 @@ impl Newborn {
         set_group(self.file(), gid)
     }
 
+    /// The file's group now: to see that somebody else has changed it.
+    pub fn group(&self) -> io::Result<u32> {
+        Ok(rustix::fs::fstat(&self.file)?.st_gid)
+    }
+
     /// Sets the mode, listens, and moves the socket to its name: where nothing is, or in the place
     /// of what may be replaced. Only the lower nine bits of `mode` count.
     pub fn publish(self, mode: u32, backlog: i32, over: Option<Replaceable>) -> Result<Listener, BirthError> {

@@ -132,6 +132,7 @@ fn the_monitor_changes_the_group_of_new_sockets_of_that_user_alone() {
         let born = Newborn::bind(place(&tmp.path().join("s"))).unwrap();
         assert!(set_group_of(born.file(), ALEX, EVE).is_err(), "of another user");
         set_group_of(born.file(), 0, EVE).unwrap();
+        assert_eq!(born.group().unwrap(), EVE);
         let file = std::fs::File::create(tmp.path().join("f")).unwrap();
         assert!(set_group_of(file.as_fd(), 0, EVE).is_err(), "no socket");
         let linked = tmp.path().join("linked");
