@@ -86,6 +86,22 @@ pub fn readable_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(fd)?)
 }
 
+/// Waits until something can be read or the other end is gone; false when `timeout` is over first.
+///
+/// For processes that serve one thing at a time; a loop has its poller.
+pub fn wait_readable(fd: impl AsFd, timeout: std::time::Duration) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let end = std::time::Instant::now() + timeout;
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other? > 0),
+        }
+    }
+}
+
 /// Takes over a descriptor that was open when this program was executed, by its agreed number.
 ///
 /// Each number can be taken once. It must be open and not close-on-exec: whatever this process
@@ -124,6 +140,18 @@ mod tests {
         assert_eq!(read(&r, &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         set_nonblocking(&r, false).unwrap();
         assert!(!rustix::fs::fcntl_getfl(&r).unwrap().contains(OFlags::NONBLOCK));
+    }
+
+    #[test]
+    fn a_wait_ends_with_something_to_read_or_in_time() {
+        use std::time::Duration;
+        let (r, w) = pipe().unwrap();
+        assert!(!wait_readable(&r, Duration::from_millis(1)).unwrap());
+        write(&w, b"x").unwrap();
+        assert!(wait_readable(&r, Duration::from_secs(60)).unwrap());
+        assert_eq!(read(&r, &mut [0; 4]).unwrap(), 1);
+        drop(w);
+        assert!(wait_readable(&r, Duration::from_secs(60)).unwrap());
     }
 
     #[test]

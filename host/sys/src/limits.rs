@@ -1,4 +1,5 @@
-//! Resource limits: many descriptors for ourselves, the old limit again for what we execute, no core files.
+//! Resource limits: many descriptors for ourselves, the old limit again for what we execute, no core files,
+//! an end in time.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,15 @@ pub fn no_core_files() -> io::Result<()> {
     let maximum = getrlimit(Resource::Core).maximum;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?;
     Ok(())
+}
+
+/// Has the kernel end this process after so many seconds (SIGALRM, not handled), whatever it hangs in then.
+/// Each call begins anew; 0 takes it back. For processes with one short job and nobody's commands.
+pub fn end_after(seconds: u32) {
+    match seconds {
+        0 => drop(nix::unistd::alarm::cancel()),
+        seconds => drop(nix::unistd::alarm::set(seconds)),
+    }
 }
 
 /// The soft limit to give back before an exec, if it was raised.
@@ -67,6 +77,17 @@ mod tests {
             assert_eq!(getrlimit(Resource::Nofile).current, Some(100));
         })
         .success();
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_ended() {
+        in_child(|| {
+            end_after(100);
+            end_after(0);
+            end_after(1);
+            std::thread::sleep(std::time::Duration::from_secs(50));
+        })
+        .killed_by(libc::SIGALRM);
     }
 
     #[test]

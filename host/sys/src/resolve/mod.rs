@@ -205,7 +205,8 @@ fn decode(text: &str) -> Option<Vec<SocketAddr>> {
 }
 
 /// What needs no resolver: literals, and the names that RFC 6761 §6.3 keeps on this machine.
-fn without_asking(host: &str, port: u16, family: Family) -> Option<Forward> {
+#[must_use]
+pub fn without_asking(host: &str, port: u16, family: Family) -> Option<Forward> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Some(only(vec![(address, port).into()], family));
     }
