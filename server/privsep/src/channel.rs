@@ -67,6 +67,12 @@ impl<Out: Serialize, In: DeserializeOwned> Channel<Out, In> {
         self.flush()
     }
 
+    /// Messages that wait because the other end is behind. Whoever can choose says no more until it catches up.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Sends what waits, as far as the peer takes it.
     pub fn flush(&mut self) -> io::Result<()> {
         while let Some((bytes, fd)) = self.queue.front() {
@@ -129,6 +135,7 @@ mod tests {
             let (r, _w) = sockward_sys::fd::pipe().unwrap();
             helper.say(&Answer::Opened { id }, (id % 1000 == 0).then_some(r)).unwrap();
         }
+        assert!(helper.backlog() > 0, "no peer takes that many unread");
         let mut buffer = Channel::<Request, Answer>::buffer();
         let mut next = 0;
         while next < 3000 {
@@ -141,6 +148,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+        assert_eq!(helper.backlog(), 0);
         drop(helper);
         assert!(matches!(worker.hear(&mut buffer).unwrap(), Outcome::End));
     }

@@ -1,7 +1,12 @@
 //! Monitor and helper: logins come with their permits, facts for the log and the audit go back.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use sockward_policy::{By, Permit};
+
+use crate::login::Connection;
 
 /// What the monitor says to a helper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +62,9 @@ pub enum FromHelper {
         /// Which login.
         login: u64,
     },
+    /// No login and no command is left. The helper may be let go, by closing its link, if no login has been
+    /// sent to it meanwhile: only the monitor knows that.
+    Idle,
     /// A line for the log.
     Log {
         /// Whether it is an error.
@@ -85,6 +93,8 @@ pub enum Event {
     },
     /// A target was asked for.
     Open {
+        /// The connection's number from now on, if it is granted.
+        connection: Connection,
         /// What was asked for.
         target: String,
         /// Where it really is, or why not.
@@ -94,12 +104,29 @@ pub enum Event {
     },
     /// Somebody connected to a listener.
     Connection {
+        /// The connection's number.
+        connection: Connection,
         /// The listener, as asked for.
         at: String,
         /// Who, as far as known.
-        peer: String,
+        peer: Peer,
         /// Refused, and why.
         refused: Option<String>,
+        /// The line that decided.
+        by: Option<By>,
+    },
+    /// A forwarded connection has ended.
+    Closed {
+        /// Which.
+        connection: Connection,
+        /// The target or the listener, as asked for.
+        what: String,
+        /// Bytes from the SSH client, by the worker's count.
+        received: u64,
+        /// Bytes to the SSH client, by the worker's count.
+        sent: u64,
+        /// How long it lasted.
+        milliseconds: u64,
     },
     /// A command or shell was asked for.
     Execute {
@@ -108,4 +135,55 @@ pub enum Event {
         /// What runs, or why nothing does.
         result: Result<String, String>,
     },
+}
+
+/// Who connected to a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Peer {
+    /// By TCP, from here.
+    Address(SocketAddr),
+    /// A local process, as the kernel knew it when it connected. What is none is hidden by a user namespace, or
+    /// could not be asked.
+    Process {
+        /// User id.
+        uid: Option<u32>,
+        /// Group id.
+        gid: Option<u32>,
+        /// Process id; it may have ended since.
+        pid: Option<i32>,
+    },
+}
+
+/// For the log: "127.0.0.1 port 4242", "uid 1000 pid 77".
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Address(address) => write!(f, "{} port {}", address.ip(), address.port()),
+            Peer::Process { uid, pid, .. } => {
+                match uid {
+                    Some(uid) => write!(f, "uid {uid}")?,
+                    None => f.write_str("an unknown uid")?,
+                }
+                pid.map_or(Ok(()), |pid| write!(f, " pid {pid}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_read_as_in_a_log() {
+        let process = |uid, pid| Peer::Process { uid, gid: None, pid };
+        for (peer, text) in [
+            (Peer::Address("[::1]:7".parse().unwrap()), "::1 port 7"),
+            (process(Some(1000), Some(77)), "uid 1000 pid 77"),
+            (process(Some(0), None), "uid 0"),
+            (process(None, None), "an unknown uid"),
+        ] {
+            assert_eq!(peer.to_string(), text);
+        }
+    }
 }

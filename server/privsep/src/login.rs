@@ -2,7 +2,8 @@
 //! (which came from the monitor, never from here), acts as the user and passes connected descriptors.
 //!
 //! Numbers (`id`) are the worker's own, to find its question again; those of listeners and accepted
-//! connections are the helper's.
+//! connections are the helper's. The worker counts upwards and never uses a number twice: one that is not
+//! above all before it is refused.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,7 @@ pub enum Request {
 }
 
 /// Which forwarded connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Connection {
     /// Opened for the worker.
     Opened(u64),

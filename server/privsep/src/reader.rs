@@ -60,9 +60,18 @@ pub enum FromReader {
     Key {
         /// The first line that holds the key and admits its use now and from here.
         found: Option<Box<KeyOptions>>,
-        /// For the log at level VERBOSE: what was refused and why.
-        notes: Vec<String>,
+        /// For the log: what was refused and why.
+        notes: Vec<Note>,
     },
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Whether it is for level INFO (a file or a line that should have let somebody in and does not); else VERBOSE.
+    pub important: bool,
+    /// The text.
+    pub text: String,
 }
 
 /// Everything that is known of an account.

@@ -1,4 +1,9 @@
-//! How a process of ours is told what it is: its arguments and the descriptors it is started with.
+//! How a process of ours is told what it is: its arguments and the descriptors it is started with. And how one
+//! that acts for a user becomes that user.
+
+use std::io;
+
+use sockward_sys::identity::{self, Groups};
 
 /// The descriptor of a process's first link, behind the three standard ones.
 pub const LINK: i32 = 3;
@@ -77,6 +82,20 @@ impl Arguments {
         let groups_of = Some(next()?).filter(|name| *name != "-").map(str::to_owned);
         Some(Arguments { role, ids, groups_of, log_level: next()?.to_owned() })
     }
+}
+
+/// Takes on a user's ids and groups for good ([`identity::become_user`]) and forbids that others of that user
+/// look into the process. Without root a process stays who it is, and can only become that.
+pub fn become_user((uid, gid): (u32, u32), groups_of: Option<&str>) -> io::Result<()> {
+    match identity::effective_uid() {
+        0 => {
+            let groups = groups_of.map_or(Groups::None, |name| Groups::Of(name.to_owned()));
+            identity::become_user(uid, gid, &groups)?;
+        }
+        own if own == uid => {}
+        own => return Err(io::Error::other(format!("uid {own} cannot act for uid {uid}"))),
+    }
+    identity::forbid_tracing()
 }
 
 #[cfg(test)]
