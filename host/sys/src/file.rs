@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -46,6 +46,12 @@ pub fn read_open(file: &File, path: &Path, max: usize) -> io::Result<Vec<u8>> {
         return Err(invalid(format!("{} is longer than {max} bytes", path.display())));
     }
     Ok(content)
+}
+
+/// The files that a pattern with wildcards names, in lexical order; one that cannot be looked at is an error.
+pub fn glob(pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let found = glob::glob(pattern).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.msg))?;
+    found.collect::<Result<_, _>>().map_err(io::Error::from)
 }
 
 /// StrictModes (sshd_config(5)): the opened file and every directory above it, up to the home or

@@ -16,6 +16,12 @@ use nix::unistd::{Gid, Uid};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::process::DumpableBehavior;
 
+/// The user id this process acts with.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Which groups besides the primary one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Groups {

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod account;
+pub mod create;
 pub mod daemon;
 pub mod fd;
 pub mod file;
