@@ -44,7 +44,7 @@ pub struct Become {
     pub host: String,
 }
 
-/// What a reader says. One answer to each question, in order.
+/// What a reader says. One answer to each question, in order; notes come before the answer they belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromReader {
     /// To [`ToReader::LookUp`].
@@ -60,18 +60,15 @@ pub enum FromReader {
     Key {
         /// The first line that holds the key and admits its use now and from here.
         found: Option<Box<KeyOptions>>,
-        /// For the log: what was refused and why.
-        notes: Vec<Note>,
     },
-}
-
-/// A line for the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// Whether it is for level INFO (a file or a line that should have let somebody in and does not); else VERBOSE.
-    pub important: bool,
-    /// The text.
-    pub text: String,
+    /// A line for the log: what was refused and why.
+    Note {
+        /// Whether it is for level INFO (a file or a line that should have let somebody in and did not); else
+        /// VERBOSE.
+        important: bool,
+        /// The text.
+        text: String,
+    },
 }
 
 /// Everything that is known of an account.

@@ -1,0 +1,169 @@
+//! One connection as the monitor knows it: its facts, its link to the worker, its signer, its authentication.
+//! What a message leads to beyond the connection itself (a reader, a login, the end) is told to the server.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use sockward_config::sshd::{Config, Effective};
+use sockward_privsep::Channel;
+use sockward_privsep::reader::{FromReader, ToReader};
+use sockward_privsep::worker::{FromWorker, LogLevel, Start, ToWorker};
+use sockward_sys::log as logging;
+use sockward_sys::spawn::Child;
+
+use crate::auth::{Auth, ServerSelf, Step, Surroundings};
+use crate::facts::Facts;
+use crate::host_keys::HostKeys;
+use crate::processes::Started;
+use crate::sign::Signer;
+
+/// A connection.
+pub(crate) struct Connection {
+    pub(crate) facts: Facts,
+    pub(crate) link: Channel<ToWorker, FromWorker>,
+    /// Its own worker; none where workers are shared.
+    pub(crate) worker: Option<Child>,
+    /// The shared worker that carries it.
+    pub(crate) carrier: Option<usize>,
+    /// A duplicate of the socket until the login, to shut it down whatever the worker does.
+    pub(crate) socket: Option<OwnedFd>,
+    signer: Signer,
+    auth: Auth,
+    pub(crate) reader: Option<Started<ToReader, FromReader>>,
+    /// `LoginGraceTime`.
+    pub(crate) deadline: Option<Instant>,
+    /// Who is logged in.
+    pub(crate) login: Option<LoginRef>,
+    /// The worker said why it ended.
+    pub(crate) last_word: Option<String>,
+}
+
+/// Which login of which helper.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginRef {
+    pub(crate) uid: u32,
+    pub(crate) id: u64,
+    pub(crate) user: String,
+}
+
+/// What decisions are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) keys: &'a HostKeys,
+    pub(crate) server: ServerSelf,
+    pub(crate) now: Instant,
+}
+
+impl Connection {
+    /// A connection at its start, and what its worker is to begin with.
+    pub(crate) fn new(
+        facts: Facts,
+        link: Channel<ToWorker, FromWorker>,
+        identification: &str,
+        world: &World<'_>,
+    ) -> (Self, Start) {
+        let (signer, cookie) = Signer::new(world.now);
+        let values = world.config.global();
+        let start = Start {
+            cookie,
+            identification: identification.to_owned(),
+            kex: values.kex_algorithms.clone(),
+            host_key: world.keys.usable(&values.host_key_algorithms),
+            ciphers: values.ciphers.clone(),
+            macs: values.macs.clone(),
+            user_key: signature_algorithms(values),
+            rekey_bytes: Some(values.rekey_limit.bytes).filter(|&n| n > 0),
+            rekey_seconds: values.rekey_limit.seconds.map(u64::from).filter(|&n| n > 0),
+        };
+        let connection = Connection {
+            facts,
+            link,
+            worker: None,
+            carrier: None,
+            socket: None,
+            signer,
+            auth: Auth::default(),
+            reader: None,
+            deadline: None,
+            login: None,
+            last_word: None,
+        };
+        (connection, start)
+    }
+
+    /// The worker says something. The steps are the server's to take; an error means that the worker is not to
+    /// be trusted any more.
+    pub(crate) fn worker_said(
+        &mut self,
+        message: FromWorker,
+        world: &World<'_>,
+    ) -> Result<Vec<Step>, String> {
+        match message {
+            FromWorker::Sign(request) => {
+                let signed = self.signer.sign(&request, world.keys, world.now).map_err(|e| e.to_string())?;
+                self.link.say(&signed, None).map_err(|e| e.to_string())?;
+                Ok(Vec::new())
+            }
+            FromWorker::Auth(_) if self.login.is_some() => {
+                Err("an authentication request after the login".into())
+            }
+            FromWorker::Auth(request) => {
+                let Connection { auth, facts, signer, .. } = self;
+                Ok(auth.requested(*request, &surroundings(facts, signer, world)))
+            }
+            FromWorker::Log { level, text } => {
+                let phase = if self.login.is_some() { "" } else { " [preauth]" };
+                logging::emit(level_of(level), &format!("{text}{phase}"));
+                Ok(Vec::new())
+            }
+            FromWorker::Ended { why } => {
+                self.last_word = Some(why);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// The reader answers.
+    pub(crate) fn reader_said(&mut self, message: FromReader, world: &World<'_>) -> Vec<Step> {
+        let Connection { auth, facts, signer, .. } = self;
+        auth.reader_said(message, &surroundings(facts, signer, world))
+    }
+
+    /// For the log: "user alex 192.0.2.7 port 4242", with what is known of the user.
+    pub(crate) fn who(&self) -> String {
+        match (&self.login, self.auth.user()) {
+            (Some(login), _) => format!("user {} {}", login.user, self.facts),
+            (None, Some(user)) => format!("authenticating user {user} {}", self.facts),
+            (None, None) => self.facts.to_string(),
+        }
+    }
+}
+
+fn surroundings<'a>(facts: &'a Facts, signer: &'a Signer, world: &World<'a>) -> Surroundings<'a> {
+    Surroundings {
+        config: world.config,
+        facts,
+        server: world.server,
+        session_id: signer.session_id(),
+        unix_time: sockward_sys::time::unix_seconds(),
+    }
+}
+
+/// For server-sig-algs (RFC 8308 §3.1): signatures, not certificates.
+fn signature_algorithms(values: &Effective) -> String {
+    let plain = |name: &&String| {
+        sockward_crypto::KeyAlgorithm::from_name(name).is_some_and(|algorithm| !algorithm.certificate)
+    };
+    values.pubkey_accepted_algorithms.iter().filter(plain).cloned().collect::<Vec<_>>().join(",")
+}
+
+fn level_of(level: LogLevel) -> logging::LogLevel {
+    match level {
+        LogLevel::Error => logging::LogLevel::Error,
+        LogLevel::Info => logging::LogLevel::Info,
+        LogLevel::Verbose => logging::LogLevel::Verbose,
+        LogLevel::Debug => logging::LogLevel::Debug1,
+        LogLevel::Trace => logging::LogLevel::Debug2,
+    }
+}

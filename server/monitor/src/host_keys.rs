@@ -1,0 +1,135 @@
+//! The server's own keys: reading them, making one for a server without configuration, finding the one that
+//! signs.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sockward_config::sshd::HostKeyFile;
+use sockward_crypto::keyfile::{self, KeyFileError};
+use sockward_crypto::{CryptoError, KeyAlgorithm, KeyType, PrivateKey, SignatureAlg};
+use sockward_sys::create;
+use sockward_sys::file::{self, Links};
+
+/// The keys of a server.
+#[derive(Debug, Default)]
+pub(crate) struct HostKeys {
+    keys: Vec<HostKey>,
+}
+
+/// One key.
+pub(crate) struct HostKey {
+    key: PrivateKey,
+}
+
+impl std::fmt::Debug for HostKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HostKey({})", self.key.public().fingerprint())
+    }
+}
+
+impl HostKey {
+    /// The public key, K_S.
+    pub(crate) fn blob(&self) -> &[u8] {
+        self.key.public().blob()
+    }
+
+    pub(crate) fn sign(&self, alg: SignatureAlg, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.key.sign(alg, data)
+    }
+}
+
+impl HostKeys {
+    #[cfg(test)]
+    pub(crate) fn of(keys: Vec<PrivateKey>) -> Self {
+        HostKeys { keys: keys.into_iter().map(|key| HostKey { key }).collect() }
+    }
+
+    /// Reads the files. One that cannot be used is skipped with a warning, as sshd does; no key at all is an error.
+    pub(crate) fn load(files: &[HostKeyFile]) -> Result<Self, String> {
+        let mut keys = HostKeys::default();
+        for HostKeyFile { path, given } in files {
+            let path = crate::path_of(path);
+            match load(&path) {
+                Ok(key) => keys.keys.push(HostKey { key }),
+                Err(LoadError::Missing) if !given => {}
+                Err(e) => log::error!("Unable to load host key \"{}\": {e}", path.display()),
+            }
+        }
+        if keys.keys.is_empty() {
+            return Err(
+                "no hostkeys available -- exiting (make one with: ssh-keygen -t ed25519 -f FILE -N '')"
+                    .into(),
+            );
+        }
+        Ok(keys)
+    }
+
+    /// The key that signs with an algorithm.
+    pub(crate) fn find(&self, algorithm: KeyAlgorithm) -> Option<&HostKey> {
+        let of_type = |k: &&HostKey| k.key.public().key_type() == algorithm.signature.key_type();
+        self.keys.iter().find(of_type).filter(|_| !algorithm.certificate)
+    }
+
+    /// Those of the algorithms that there is a key for.
+    pub(crate) fn usable(&self, algorithms: &[String]) -> Vec<String> {
+        let has_key = |name: &&String| KeyAlgorithm::from_name(name).is_some_and(|a| self.find(a).is_some());
+        algorithms.iter().filter(has_key).cloned().collect()
+    }
+}
+
+enum LoadError {
+    Missing,
+    Other(String),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadError::Missing => f.write_str("No such file or directory"),
+            LoadError::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<PrivateKey, LoadError> {
+    let other = |e: &dyn std::fmt::Display| LoadError::Other(e.to_string());
+    let file = match file::open_regular(path, Links::Follow) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(LoadError::Missing),
+        Err(e) => return Err(other(&e)),
+    };
+    let bytes = file::read_open(&file, path, keyfile::FILE_MAX).map_err(|e| other(&e))?;
+    let mode = file.metadata().map_err(|e| other(&e))?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(LoadError::Other(format!(
+            "bad permissions: {mode:04o}: others could read the key; use chmod 600"
+        )));
+    }
+    match keyfile::parse(&bytes, None) {
+        Ok((key, _comment)) => Ok(key),
+        Err(KeyFileError::NeedsPassphrase) => {
+            Err(LoadError::Other("it has a passphrase; a host key must have none".into()))
+        }
+        Err(e) => Err(other(&e)),
+    }
+}
+
+/// Makes an Ed25519 key at `path` unless there is a file already.
+pub(crate) fn ensure(path: &Path) -> Result<(), String> {
+    if path.exists() {
+        return Ok(());
+    }
+    let fail = |e: &dyn std::fmt::Display| format!("cannot make the host key {}: {e}", path.display());
+    let key = PrivateKey::generate(KeyType::Ed25519).map_err(|e| fail(&e))?;
+    let text = keyfile::write(&key, "sockward host key").map_err(|e| fail(&e))?;
+    if let Some(directory) = path.parent() {
+        create::private_directory(directory).map_err(|e| fail(&e))?;
+    }
+    create::secret_file(path, text.as_bytes()).map_err(|e| fail(&e))
+}
+
+/// Where a server that an ordinary user runs keeps its key: `$XDG_DATA_HOME/sockward`, else `~/.local/share/sockward`.
+pub(crate) fn default_path(home: &Path) -> PathBuf {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    data.unwrap_or_else(|| home.join(".local/share")).join("sockward/ssh_host_ed25519_key")
+}

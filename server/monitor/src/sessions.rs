@@ -1,0 +1,393 @@
+//! The life of a connection in the monitor: accepted, given to a worker, let in or not, ended.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use mio::Interest;
+use sockward_crypto::{Random, SystemRandom};
+use sockward_privsep::reader::ToReader;
+use sockward_privsep::role::Role;
+use sockward_privsep::worker::{AuthAnswer, Control, LoggedIn, ToWorker};
+use sockward_privsep::{Channel, Outcome};
+use sockward_sys::link::Link;
+use sockward_sys::{fd, tcp};
+use sockward_wire::transport::reason;
+
+use crate::auth::{Accepted, Step};
+use crate::connection::{Connection, LoginRef};
+use crate::facts::Facts;
+use crate::server::{Carrier, MESSAGES_AT_ONCE, Server, Source, watch};
+use crate::startups::PerSource;
+
+/// Connections taken off one listener before others have their turn.
+const ACCEPTS_AT_ONCE: usize = 64;
+
+impl Server {
+    /// Takes new connections.
+    pub(crate) fn accept(&mut self, index: usize) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            let Some(listener) = self.listeners.get(index) else { return };
+            let (socket, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) => {
+                    log::error!("accept: {e}");
+                    return;
+                }
+            };
+            let facts = Facts::new(Some(peer), tcp::local_address(&socket).ok().flatten());
+            if let Err(e) = self.admit(socket, facts) {
+                log::error!("connection from {facts}: {e}");
+            }
+            if self.single {
+                self.listeners.clear();
+            }
+        }
+        // More may wait, and an edge tells of them but once.
+        if let Some(listener) = self.listeners.get(index) {
+            let fd = listener.as_fd();
+            let again = self.poll.registry().reregister(
+                &mut mio::unix::SourceFd(&std::os::fd::AsRawFd::as_raw_fd(&fd)),
+                Source::Listener(index).token(),
+                Interest::READABLE,
+            );
+            if let Err(e) = again {
+                log::error!("listener: {e}");
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: OwnedFd, facts: Facts) -> io::Result<()> {
+        let values = self.settings.config.global();
+        let mut dice = [0; 4];
+        SystemRandom::new().fill(&mut dice);
+        let dice = u32::from_ne_bytes(dice) % 100;
+        let per_source = self.per_source();
+        if !self.startups.admits(values.max_startups, per_source, facts.address(), dice) {
+            log::info!("drop connection from {facts} past MaxStartups");
+            // What the client sees, if there is room; it is closed in any case.
+            let _ = fd::write(&socket, b"Exceeded MaxStartups\r\n");
+            return Ok(());
+        }
+        tcp::set_nodelay(&socket)?;
+        tcp::set_keepalive(&socket, values.tcp_keep_alive)?;
+        let kept = fd::duplicate(&socket)?;
+        self.begin(socket, None, facts, Some(kept))
+    }
+
+    pub(crate) fn per_source(&self) -> PerSource {
+        let values = self.settings.config.global();
+        PerSource { max: values.per_source_max_startups, block: values.per_source_net_block_size }
+    }
+
+    /// Gives a connection to a worker.
+    pub(crate) fn begin(
+        &mut self,
+        read: OwnedFd,
+        write: Option<OwnedFd>,
+        facts: Facts,
+        kept: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let (link, worker, carrier) = match self.carriers.is_empty() {
+            true => {
+                let started = self.processes.worker(Role::Worker)?;
+                (started.channel, Some(started.child), None)
+            }
+            false => {
+                let (ours, theirs) = Link::pair()?;
+                let carrier = self.carry(theirs)?;
+                (Channel::new(ours), None, Some(carrier))
+            }
+        };
+        let (mut connection, start) = Connection::new(facts, link, &self.identification, &self.world());
+        connection.worker = worker;
+        connection.carrier = carrier;
+        connection.socket = kept;
+        if let Some(write) = write {
+            connection.link.say(&ToWorker::WriteEnd, Some(write))?;
+        }
+        connection.link.say(&ToWorker::Start(Box::new(start)), Some(read))?;
+        let grace = u64::from(self.settings.config.global().login_grace_time);
+        connection.deadline = (grace > 0).then(|| self.now + Duration::from_secs(grace));
+        let index = self.connections.iter().position(Option::is_none).unwrap_or(self.connections.len());
+        watch(
+            &self.poll,
+            connection.link.as_fd(),
+            Source::Worker(index),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        self.deadlines.extend(connection.deadline.map(|at| (at, index)));
+        self.startups.enter(facts.address(), self.per_source());
+        log::info!(target: "verbose", "Connection from {facts}");
+        if index == self.connections.len() {
+            self.connections.push(None);
+        }
+        if let Some(slot) = self.connections.get_mut(index) {
+            *slot = Some(Box::new(connection));
+        }
+        Ok(())
+    }
+
+    /// Hands a connection's link to the shared worker with the fewest.
+    fn carry(&mut self, link: Link) -> io::Result<usize> {
+        let least = self.carriers.iter_mut().enumerate().min_by_key(|(_, c)| c.load);
+        let (index, carrier) = least.ok_or_else(|| io::Error::other("no worker"))?;
+        match carrier.process.channel.say(&Control::Connection, Some(link.into())) {
+            Ok(()) => {
+                carrier.load += 1;
+                Ok(index)
+            }
+            Err(e) => {
+                self.replace_carrier(index)?;
+                Err(e)
+            }
+        }
+    }
+
+    /// Starts the shared workers.
+    pub(crate) fn start_carriers(&mut self, count: usize) -> io::Result<()> {
+        for _ in 0..count {
+            let process = self.processes.worker(Role::SharedWorker)?;
+            self.carriers.push(Carrier { process, load: 0 });
+        }
+        Ok(())
+    }
+
+    fn replace_carrier(&mut self, index: usize) -> io::Result<()> {
+        let fresh = Carrier { process: self.processes.worker(Role::SharedWorker)?, load: 0 };
+        if let Some(slot) = self.carriers.get_mut(index) {
+            let old = std::mem::replace(slot, fresh);
+            self.bury(old.process.child);
+        }
+        Ok(())
+    }
+
+    /// Takes what a connection's worker says.
+    pub(crate) fn hear_worker(&mut self, index: usize) {
+        for _ in 0..MESSAGES_AT_ONCE {
+            let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+            let link = &mut connection.link;
+            let heard = link.flush().and_then(|()| link.hear(&mut self.message));
+            let steps = match heard {
+                Ok(Outcome::Message(message, None)) => connection.worker_said(message, &self.world()),
+                Ok(Outcome::Message(_, Some(_))) => Err("a descriptor from a worker".to_owned()),
+                Ok(Outcome::Empty) => {
+                    self.put_back(index, connection);
+                    return;
+                }
+                Ok(Outcome::End) => {
+                    self.put_back(index, connection);
+                    return self.ended(index);
+                }
+                Err(e) => Err(e.to_string()),
+            };
+            self.put_back(index, connection);
+            match steps {
+                Ok(steps) => self.take_steps(index, steps),
+                Err(why) => return self.distrust(index, &why),
+            }
+        }
+        // Its turn comes again with the others': the edge was used up.
+        let Some(connection) = self.connections.get(index).and_then(Option::as_ref) else { return };
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&connection.link.as_fd());
+        let again = self.poll.registry().reregister(
+            &mut mio::unix::SourceFd(&fd),
+            Source::Worker(index).token(),
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        if again.is_err() {
+            self.ended(index);
+        }
+    }
+
+    fn put_back(&mut self, index: usize, connection: Box<Connection>) {
+        if let Some(slot) = self.connections.get_mut(index) {
+            *slot = Some(connection);
+        }
+    }
+
+    /// Takes what a connection's reader says.
+    pub(crate) fn hear_reader(&mut self, index: usize) {
+        loop {
+            let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+            let Some(reader) = &mut connection.reader else {
+                self.put_back(index, connection);
+                return;
+            };
+            let channel = &mut reader.channel;
+            let heard = channel.flush().and_then(|()| channel.hear(&mut self.message));
+            let steps = match heard {
+                Ok(Outcome::Message(message, None)) => connection.reader_said(message, &self.world()),
+                Ok(Outcome::Empty) => {
+                    self.put_back(index, connection);
+                    return;
+                }
+                Ok(Outcome::Message(_, Some(_)) | Outcome::End) | Err(_) => {
+                    vec![Step::End("the process that reads key files has gone".into())]
+                }
+            };
+            self.put_back(index, connection);
+            self.take_steps(index, steps);
+        }
+    }
+
+    fn take_steps(&mut self, index: usize, steps: Vec<Step>) {
+        for step in steps {
+            let result = match step {
+                Step::Ask(question) => self.ask_reader(index, &question),
+                Step::Answer(answer) => self.tell_worker(index, &ToWorker::Auth(answer), None),
+                Step::Banner(text) => self.tell_worker(index, &ToWorker::Banner(text), None),
+                Step::LogIn(accepted) => self.log_in(index, *accepted),
+                Step::End(why) => {
+                    self.send_away(index, &why);
+                    return;
+                }
+            };
+            if let Err(e) = result {
+                log::error!("{e}");
+                self.send_away(index, "the server cannot go on");
+                return;
+            }
+        }
+    }
+
+    fn connection(&mut self, index: usize) -> io::Result<&mut Connection> {
+        let slot = self.connections.get_mut(index).and_then(Option::as_mut);
+        slot.map(Box::as_mut).ok_or_else(|| io::Error::other("the connection is gone"))
+    }
+
+    fn tell_worker(&mut self, index: usize, message: &ToWorker, fd: Option<OwnedFd>) -> io::Result<()> {
+        self.connection(index)?.link.say(message, fd)
+    }
+
+    fn ask_reader(&mut self, index: usize, question: &ToReader) -> io::Result<()> {
+        if self.connection(index)?.reader.is_none() {
+            let reader = self.processes.reader()?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            watch(&self.poll, reader.channel.as_fd(), Source::Reader(index), interest)?;
+            self.connection(index)?.reader = Some(reader);
+        }
+        match &mut self.connection(index)?.reader {
+            Some(reader) => reader.channel.say(question, None),
+            None => Err(io::Error::other("no reader")),
+        }
+    }
+
+    /// Hands the login to the user's helper and tells the worker.
+    fn log_in(&mut self, index: usize, accepted: Accepted) -> io::Result<()> {
+        let Accepted { permit, effective, key } = accepted;
+        let per_source = self.per_source();
+        let connection = self.connection(index)?;
+        let facts = connection.facts;
+        let (user, uid) = (permit.account.name.clone(), permit.account.uid);
+        let addresses = facts.ssh_connection();
+        let label = format!("{user} from {facts} key {key}");
+        let handed = self.helpers.log_in(permit, addresses, &label, &self.processes)?;
+        if let Some(helper) = handed.started
+            && let Some(started) = self.helpers.get_mut(helper)
+        {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            watch(&self.poll, started.process.channel.as_fd(), Source::Helper(helper), interest)?;
+        }
+        log::info!("Accepted publickey for {user} from {facts} ssh2: {key}");
+        self.startups.leave(facts.address(), per_source);
+        let connection = self.connection(index)?;
+        let deadline = connection.deadline.take();
+        connection.socket = None;
+        let reader = connection.reader.take();
+        connection.login = Some(LoginRef { uid, id: handed.login, user });
+        self.deadlines.remove(&(deadline.unwrap_or(self.now), index));
+        if let Some(reader) = reader {
+            self.bury(reader.child);
+        }
+        let logged_in = LoggedIn {
+            alive_interval: u64::from(effective.client_alive_interval),
+            alive_count_max: effective.client_alive_count_max,
+        };
+        let success = ToWorker::Auth(AuthAnswer::Success(Box::new(logged_in)));
+        self.tell_worker(index, &success, Some(handed.link))
+    }
+
+    /// `LoginGraceTime` is over.
+    pub(crate) fn grace_over(&mut self, index: usize) {
+        let Ok(connection) = self.connection(index) else { return };
+        let facts = connection.facts;
+        if let Some(at) = connection.deadline.take() {
+            self.deadlines.remove(&(at, index));
+        }
+        log::info!("Timeout before authentication for connection from {facts}");
+        self.forget(index);
+    }
+
+    /// Ends a connection with a word to the client.
+    fn send_away(&mut self, index: usize, why: &str) {
+        let Ok(connection) = self.connection(index) else { return };
+        log::info!("Disconnecting {}: {why}", connection.who());
+        let text = if why.contains("attempts") { "Too many authentication failures" } else { why };
+        let goodbye = ToWorker::Disconnect { reason: reason::PROTOCOL_ERROR, text: text.to_owned() };
+        // The worker ends the connection; if it does not, the grace time does.
+        if connection.link.say(&goodbye, None).is_err() {
+            self.forget(index);
+        }
+    }
+
+    /// A worker said what no honest worker says.
+    fn distrust(&mut self, index: usize, why: &str) {
+        let Ok(connection) = self.connection(index) else { return };
+        log::error!("worker of {} is not to be trusted: {why}", connection.who());
+        let carrier = connection.carrier;
+        if let Some(worker) = &connection.worker {
+            let _ = worker.kill();
+        }
+        if let Some(carrier) = carrier.and_then(|c| self.carriers.get(c)) {
+            // All connections that it carries end with it: it could have altered any of them.
+            let _ = carrier.process.child.kill();
+        }
+        self.forget(index);
+    }
+
+    /// The worker's link has ended.
+    fn ended(&mut self, index: usize) {
+        let Ok(connection) = self.connection(index) else { return };
+        let phase = if connection.login.is_some() { "" } else { " [preauth]" };
+        let why = connection.last_word.take().unwrap_or_else(|| "the worker process has gone".to_owned());
+        log::info!("Connection closed by {}{phase}: {why}", connection.who());
+        self.forget(index);
+    }
+
+    /// Lets go of a connection and of everything that was started for it.
+    fn forget(&mut self, index: usize) {
+        let Some(connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+        if let Some(at) = connection.deadline {
+            self.deadlines.remove(&(at, index));
+        }
+        match &connection.login {
+            None => self.startups.leave(connection.facts.address(), self.per_source()),
+            Some(login) => self.helpers.end_login(login.uid, login.id),
+        }
+        if let Some(socket) = &connection.socket {
+            // A worker that has been taken over may still hold it.
+            let _ = tcp::shutdown(socket);
+        }
+        if let Some(reader) = connection.reader {
+            self.bury(reader.child);
+        }
+        if let Some(worker) = connection.worker {
+            self.bury(worker);
+        }
+        if let Some(carrier) = connection.carrier
+            && let Some(entry) = self.carriers.get_mut(carrier)
+        {
+            entry.load = entry.load.saturating_sub(1);
+            if matches!(entry.process.child.try_wait(), Ok(Some(_)))
+                && let Err(e) = self.replace_carrier(carrier)
+            {
+                log::error!("cannot start a worker: {e}");
+            }
+        }
+        if self.single {
+            self.end(if connection.login.is_some() { 0 } else { 255 });
+        }
+    }
+}

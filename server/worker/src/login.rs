@@ -1,0 +1,194 @@
+//! After the login: questions of the connection layer go to the user's helper, its answers and descriptors
+//! come back. Forwardings are in `forwards.rs`, commands and shells in `sessions.rs`.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use sockward_drive::{Env, PumpEvent, Session, Subject};
+use sockward_privsep::Channel;
+use sockward_privsep::login::{Answer, Refusal, Request};
+use sockward_proto::event::{GlobalQuestion, OpenQuestion, RequestQuestion};
+use sockward_proto::{Error, Event, Result};
+use sockward_sys::link::Link;
+use sockward_wire::channel::open_failure;
+
+use crate::application::LinkEnd;
+use crate::forwards::Forwards;
+use crate::process;
+use crate::sessions::Sessions;
+
+/// One login's link and what goes on over it.
+pub(crate) struct Login {
+    pub(crate) helper: Channel<Request, Answer>,
+    asked: HashMap<u64, Asked>,
+    next: u64,
+    forwards: Forwards,
+    sessions: Sessions,
+}
+
+/// A question of the SSH client that the helper is to answer.
+pub(crate) enum Asked {
+    /// A channel to a target.
+    Open(OpenQuestion),
+    /// A session channel.
+    Session(OpenQuestion),
+    /// A listener, or its end.
+    Global(GlobalQuestion),
+    /// A variable, a command.
+    Request(RequestQuestion),
+}
+
+/// Puts questions to the helper; lent to the parts of a login.
+pub(crate) struct Helper<'a> {
+    channel: &'a mut Channel<Request, Answer>,
+    asked: &'a mut HashMap<u64, Asked>,
+    next: &'a mut u64,
+}
+
+impl Helper<'_> {
+    /// Asks; `make` puts the question's number into the request.
+    pub(crate) fn ask(&mut self, question: Asked, make: impl FnOnce(u64) -> Request) -> Result<u64> {
+        let id = *self.next;
+        *self.next += 1;
+        self.asked.insert(id, question);
+        self.tell(&make(id))?;
+        Ok(id)
+    }
+
+    /// Tells something that is not answered.
+    pub(crate) fn tell(&mut self, request: &Request) -> Result<()> {
+        self.channel.say(request, None).map_err(|_| Error::ApiMisuse("the user's helper does not listen"))
+    }
+}
+
+impl Login {
+    pub(crate) fn new(index: usize, link: Link, env: &mut Env<'_>) -> std::io::Result<Self> {
+        let helper: Channel<Request, Answer> = Channel::plain(link);
+        let fd = std::os::fd::AsFd::as_fd(&helper).as_raw_fd();
+        let token = Subject::App(process::helper_link(index)).token();
+        env.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Login {
+            helper,
+            asked: HashMap::new(),
+            next: 0,
+            forwards: Forwards::default(),
+            sessions: Sessions::default(),
+        })
+    }
+
+    fn split(&mut self) -> (&mut Forwards, &mut Sessions, Helper<'_>) {
+        let Login { helper, asked, next, forwards, sessions } = self;
+        (forwards, sessions, Helper { channel: helper, asked, next })
+    }
+
+    /// Something happened on the connection layer.
+    pub(crate) fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
+        let (forwards, sessions, mut helper) = self.split();
+        match event {
+            Event::OpenRequested(question) => match question.kind {
+                sockward_proto::event::OpenRequest::Session => {
+                    helper.ask(Asked::Session(question), |id| Request::OpenSession { id }).map(drop)
+                }
+                _ => forwards.open_requested(question, session, &mut helper),
+            },
+            Event::Global(question) => forwards.global_requested(question, &mut helper),
+            Event::Opened(channel) => forwards.opened(channel, session, env),
+            Event::OpenFailed { channel, .. } => forwards.open_failed(channel, &mut helper),
+            Event::Requested(question) => sessions.requested(question, session, &mut helper),
+            Event::Closed(channel) => sessions.closed(channel, &mut helper),
+            // We send no requests that want an answer.
+            Event::RequestAnswered { .. } | Event::GlobalAnswered { .. } => Ok(()),
+            // The pumps have done what is to be done.
+            Event::Writable(_) | Event::Eof(_) => Ok(()),
+            // A client's events, and those before the login: the application or nobody has them.
+            Event::PeerVersion(_)
+            | Event::HostKey(_)
+            | Event::Signature(_)
+            | Event::Keys { .. }
+            | Event::Debug { .. }
+            | Event::AuthReady
+            | Event::AuthFailed { .. }
+            | Event::KeyAcceptable { .. }
+            | Event::Prompts(_)
+            | Event::Banner(_)
+            | Event::Authenticated
+            | Event::AuthRequested(_) => Ok(()),
+        }
+    }
+
+    /// Something happened to a channel's descriptors.
+    pub(crate) fn pump(&mut self, session: &mut Session, event: PumpEvent) -> Result<()> {
+        let (forwards, sessions, mut helper) = self.split();
+        match event {
+            PumpEvent::InputEnded(channel) => sessions.input_ended(channel, session),
+            PumpEvent::OutputBroken(channel) => sessions.output_broken(channel, session),
+            PumpEvent::Finished(channel, totals) => forwards.finished(channel, totals, &mut helper),
+        }
+    }
+
+    /// The helper says something.
+    pub(crate) fn answered(
+        &mut self,
+        answer: Answer,
+        fd: Option<OwnedFd>,
+        session: &mut Session,
+        env: &mut Env<'_>,
+    ) -> std::result::Result<(), LinkEnd> {
+        let nonsense = || LinkEnd::Broken("a message of the helper that makes no sense here".into());
+        match (answer, fd) {
+            (Answer::Opened { id }, Some(fd)) => {
+                let Some(Asked::Open(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
+                self.forwards.connected(id, question, fd, session, env)?;
+            }
+            (Answer::Refused { id, why, text }, None) => {
+                let asked = self.asked.remove(&id).ok_or_else(nonsense)?;
+                self.refused(asked, why, &text, session)?;
+            }
+            (Answer::Listening { id, listener, port }, None) => {
+                let Some(Asked::Global(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
+                self.forwards.listening(question, listener, port, session)?;
+            }
+            (Answer::Unlistened { id, listener }, None) => {
+                let Some(Asked::Global(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
+                self.forwards.unlistened(question, listener, session)?;
+            }
+            (Answer::Accepted { listener, connection, origin }, Some(fd)) => {
+                let (forwards, _, mut helper) = self.split();
+                forwards.accepted(listener, connection, origin, fd, session, &mut helper)?;
+            }
+            (Answer::Done { id }, None) => match self.asked.remove(&id) {
+                Some(Asked::Session(question)) => self.sessions.opened(id, question, session)?,
+                Some(Asked::Request(question)) => self.sessions.done(question, session, env)?,
+                Some(Asked::Open(_) | Asked::Global(_)) | None => return Err(nonsense()),
+            },
+            (Answer::Stream { session: id, stream }, Some(fd)) => self.sessions.stream(id, stream, fd),
+            (Answer::Exited { session: id, status }, None) => self.sessions.exited(id, &status, session)?,
+            _ => return Err(nonsense()),
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, asked: Asked, why: Refusal, text: &str, session: &mut Session) -> Result<()> {
+        match asked {
+            Asked::Open(question) | Asked::Session(question) => {
+                let reason = match why {
+                    Refusal::Prohibited => open_failure::ADMINISTRATIVELY_PROHIBITED,
+                    Refusal::Failed => open_failure::CONNECT_FAILED,
+                    Refusal::Shortage => open_failure::RESOURCE_SHORTAGE,
+                };
+                session.conn.refuse_channel(question, reason, text)
+            }
+            Asked::Global(question) => {
+                // REQUEST_FAILURE carries no words; a DEBUG message does.
+                session.conn.send_debug(text, true)?;
+                session.conn.answer_global(question, None)
+            }
+            Asked::Request(question) => {
+                session.conn.send_debug(text, true)?;
+                session.conn.answer_request(question, false)
+            }
+        }
+    }
+}
