@@ -12,7 +12,7 @@ use sockward_wire::transport::reason;
 use crate::Side;
 use crate::auth::{ClientAuth, ServerAuth};
 use crate::channel::{ChannelId, Channels, Context};
-use crate::config::Config;
+use crate::config::{Config, KeepAlive};
 use crate::error::{Error, Misbehaved, Result};
 use crate::event::{Event, HostKeyQuestion, SignatureQuestion};
 use crate::liveness::{Due, Liveness};
@@ -145,6 +145,12 @@ impl Connection {
         self.channels.len()
     }
 
+    /// How many more channels our own limit allows.
+    #[must_use]
+    pub fn channels_left(&self) -> usize {
+        self.channels.left()
+    }
+
     /// Every channel there is.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelId> {
@@ -171,6 +177,11 @@ impl Connection {
         }
         let result = self.tick(now);
         self.check(result)
+    }
+
+    /// Whether and when to ask a silent peer if it is there, from now on.
+    pub fn set_keep_alive(&mut self, settings: Option<KeepAlive>) {
+        self.liveness.set(settings);
     }
 
     /// The round-trip time as measured on the transport; windows grow by it.

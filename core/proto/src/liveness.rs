@@ -25,7 +25,14 @@ pub(crate) enum Due {
 
 impl Liveness {
     pub(crate) fn new(settings: Option<KeepAlive>, now: Instant) -> Self {
-        Liveness { settings: settings.filter(|s| s.interval > Duration::ZERO), since: now, unanswered: 0 }
+        let mut liveness = Liveness { settings: None, since: now, unanswered: 0 };
+        liveness.set(settings);
+        liveness
+    }
+
+    /// Other settings from now on.
+    pub(crate) fn set(&mut self, settings: Option<KeepAlive>) {
+        self.settings = settings.filter(|s| s.interval > Duration::ZERO);
     }
 
     /// Anything arrived.

@@ -207,7 +207,7 @@ fn sign(key: &PrivateKey, input: &SignatureInput, cookie: u8) -> HostSignature {
         server_share: &input.server_share,
         secret: &secret,
     }
-    .hash(input.method.hash());
+    .hash(KexMethod::from_name(&input.method).unwrap().hash());
     let signature = key.sign(input.algorithm.signature, hash.as_ref()).unwrap();
     HostSignature { host_key, signature, next_cookie: [cookie; 16] }
 }

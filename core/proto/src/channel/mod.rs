@@ -78,6 +78,11 @@ impl Channels {
         self.table.len()
     }
 
+    /// How many more the limit allows.
+    pub(crate) fn left(&self) -> usize {
+        (self.limits.channels as usize).saturating_sub(self.table.len())
+    }
+
     pub(crate) fn ids(&self) -> Vec<ChannelId> {
         self.table.ids().collect()
     }

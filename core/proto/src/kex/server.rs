@@ -1,7 +1,7 @@
 //! The server's half of a key exchange. The host key is not here: the whole hash input goes to whoever
 //! holds it, who hashes for himself, signs and hands out the cookie of the next KEXINIT.
 
-use sockward_crypto::{Digest, ExchangeInput, KexMethod, KeyAlgorithm, SharedSecret, server_respond};
+use sockward_crypto::{Digest, ExchangeInput, KeyAlgorithm, SharedSecret, server_respond};
 use sockward_wire::transport::{KexEcdhInit, KexEcdhReply};
 
 use super::{Inits, Kex, KexEvent, Negotiated, NewKeys, State};
@@ -25,8 +25,8 @@ pub struct SignatureInput {
     pub server_share: Vec<u8>,
     /// K, as encoded in the hash.
     pub secret: Vec<u8>,
-    /// The key exchange method: it names the hash.
-    pub method: KexMethod,
+    /// The key exchange method's name as negotiated: it decides the hash.
+    pub method: String,
     /// Which key is to sign, and how.
     pub algorithm: KeyAlgorithm,
 }
@@ -84,7 +84,7 @@ impl Kex {
             client_share: client_share.clone(),
             server_share: server_share.clone(),
             secret: secret.encoded().to_vec(),
-            method: negotiated.kex,
+            method: negotiated.kex_name.clone(),
             algorithm: negotiated.host_key,
         };
         let state = AwaitSignature { inits, negotiated, client_share, server_share, secret };
