@@ -1,0 +1,22 @@
+//! Readers as the monitor starts them: this very binary, executed again with a reader's arguments. So it has a
+//! `main` of its own in place of the usual harness, which would have threads.
+
+// All of this binary is tests, which the lints do not see without the usual harness.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod accounts;
+mod double;
+mod files;
+mod harness;
+
+use std::process::ExitCode;
+
+use sockward_privsep::role::Arguments;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().collect();
+    match Arguments::parse(&args) {
+        Some(arguments) => sockward_reader::run(&arguments).into(),
+        None => harness::run(&args, &[files::TESTS, accounts::TESTS].concat()),
+    }
+}
