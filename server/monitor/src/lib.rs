@@ -11,6 +11,8 @@
 //! ```
 
 mod auth;
+#[cfg(test)]
+mod auth_tests;
 mod connection;
 mod dump;
 mod facts;
