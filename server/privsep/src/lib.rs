@@ -13,8 +13,10 @@
 //! ```
 
 mod channel;
+#[cfg(feature = "permits")]
 pub mod helper;
 pub mod login;
+#[cfg(feature = "permits")]
 pub mod reader;
 pub mod role;
 pub mod worker;

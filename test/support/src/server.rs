@@ -1,0 +1,126 @@
+//! An SSH server on a loopback port, ours or OpenSSH's, with a configuration of the test's own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::{Keys, Kind, TempDir, User, free_port, is_root, sockward, stock, users, wait_until};
+
+/// What a server is to be like.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSetup {
+    /// Lines of sshd_config, before the rest.
+    pub lines: String,
+    /// Options before the key in authorized_keys.
+    pub key_options: String,
+    /// More arguments.
+    pub arguments: Vec<String>,
+}
+
+impl ServerSetup {
+    /// With these lines of configuration.
+    #[must_use]
+    pub fn with(lines: &str) -> Self {
+        ServerSetup { lines: lines.to_owned(), ..ServerSetup::default() }
+    }
+}
+
+/// A running server. It ends with its owner.
+#[derive(Debug)]
+pub struct Server {
+    /// Whose.
+    pub kind: Kind,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Where its files are.
+    pub dir: TempDir,
+    /// Its keys.
+    pub keys: Keys,
+    /// Whom to log in as: alex where the test runs as root, else who runs it.
+    pub user: User,
+    child: Child,
+}
+
+impl Server {
+    /// Starts one and waits until it listens.
+    #[must_use]
+    pub fn start(kind: Kind, setup: &ServerSetup) -> Self {
+        let dir = TempDir::new();
+        let keys = Keys::new(dir.path(), &setup.key_options);
+        let user = if is_root() { users()[0].clone() } else { User::own() };
+        let port = free_port();
+        let pid_file = dir.join("pid");
+        let config = format!(
+            "{}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\n\
+             StrictModes no\nUsePAM no\nLogLevel DEBUG\nMaxStartups 1000\nMaxSessions 1000\n\
+             Subsystem sftp /usr/lib/openssh/sftp-server\n",
+            setup.lines,
+            keys.host.display(),
+            keys.authorized.display(),
+            pid_file.display(),
+        );
+        let path = dir.write("sshd_config", config);
+        let mut command = command(kind);
+        command.arg("-D").arg("-f").arg(&path).arg(format!("-E{}", dir.join("sshd.log").display()));
+        command.args(&setup.arguments);
+        let errors = std::fs::File::create(dir.join("sshd.err")).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let mut child = command.spawn().unwrap();
+        wait_until("the server listens", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                let read = |name| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+                panic!("{kind:?} sshd ended with {status}: {}{}", read("sshd.err"), read("sshd.log"));
+            }
+            std::fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n'))
+        });
+        Server { kind, port, dir, keys, user, child }
+    }
+
+    /// Its log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("sshd.log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("sshd_config")
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) {
+        let _ = Command::new("kill").arg(self.pid().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            eprintln!("---- log of the {:?} server ----\n{}", self.kind, self.log());
+        }
+    }
+}
+
+/// The server program.
+fn command(kind: Kind) -> Command {
+    match kind {
+        Kind::Ours => {
+            let mut command = Command::new(sockward());
+            command.arg("sshd");
+            command
+        }
+        Kind::OpenSsh => {
+            // Debian's is built to want it.
+            let _ = std::fs::create_dir("/run/sshd");
+            Command::new(stock("sshd"))
+        }
+    }
+}
