@@ -1,11 +1,13 @@
-//! Leaving the terminal: into the background, and the PID file.
+//! Leaving the terminal: into the background, at once or later, and the PID file.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::fd;
+use crate::spawn::{Child, Exit};
 
 /// Goes into the background: the caller's process ends with status 0 and the rest runs in a new
 /// session, in "/", without a terminal. Standard input and output become /dev/null, standard error
@@ -26,6 +28,83 @@ pub fn daemonise(keep_stderr: bool) -> io::Result<()> {
         rustix::stdio::dup2_stderr(&null)?;
     }
     Ok(())
+}
+
+/// A process that can go to the background later, whatever threads it has by then (`ssh -f`: after the login).
+///
+/// It is a child from the start. Its parent does nothing but wait: it ends with status 0 when the child goes to the
+/// background, and else as the child ends.
+#[derive(Debug)]
+pub struct Detachable(OwnedFd);
+
+impl Detachable {
+    /// Forks; only the child returns. Call it before any thread is started and before signals are blocked.
+    pub fn new() -> io::Result<Detachable> {
+        let (waits, tells) = fd::pipe()?;
+        let parent = rustix::process::getpid();
+        // SAFETY: one thread (required above), so the child may run any code.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                drop(waits);
+                // Whoever ends the waiting parent means the work.
+                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+                if rustix::process::getppid() != Some(parent) {
+                    std::process::exit(255);
+                }
+                Ok(Detachable(tells))
+            }
+            pid => {
+                drop(tells);
+                wait_for_detachment(&waits, pid)
+            }
+        }
+    }
+
+    /// Goes to the background: a session of its own, without a terminal; the parent ends. Standard input and
+    /// output become /dev/null, standard error too unless it is kept. The working directory stays.
+    pub fn detach(self, keep_stderr: bool) -> io::Result<()> {
+        let null = fd::dev_null()?;
+        rustix::process::set_parent_process_death_signal(None)?;
+        rustix::process::setsid()?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        if !keep_stderr {
+            rustix::stdio::dup2_stderr(&null)?;
+        }
+        fd::write(&self.0, b"+")?;
+        Ok(())
+    }
+}
+
+/// The parent's life.
+fn wait_for_detachment(pipe: &OwnedFd, pid: i32) -> ! {
+    let mut said = [0];
+    let detached = loop {
+        match fd::read(pipe, &mut said) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break matches!(other, Ok(1)),
+        }
+    };
+    if detached {
+        // SAFETY: leaves without exit handlers: buffers belong to the child now.
+        unsafe { libc::_exit(0) };
+    }
+    let exit = rustix::process::Pid::from_raw(pid).map(|pid| Child::new(pid).wait());
+    match exit {
+        // SAFETY: as above.
+        Some(Ok(Exit::Code(code))) => unsafe { libc::_exit(code) },
+        Some(Ok(Exit::Signal { number, .. })) => {
+            // SAFETY: the default disposition, no handler.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+            // SAFETY: a signal to this process, which is to end by it.
+            unsafe { libc::raise(number) };
+            // SAFETY: as above, for signals that end nobody.
+            unsafe { libc::_exit(128 + number) }
+        }
+        // SAFETY: as above.
+        Some(Err(_)) | None => unsafe { libc::_exit(255) },
+    }
 }
 
 /// Forks and ends the parent.
@@ -103,6 +182,43 @@ mod tests {
         assert!(!ours.remove().unwrap(), "another file");
         std::os::unix::fs::symlink("/etc/passwd", tmp.path().join("l")).unwrap();
         assert!(PidFile::write(&tmp.path().join("l")).is_err());
+    }
+
+    #[test]
+    fn a_detached_process_goes_on_when_its_parent_has_ended_well() {
+        let (r, w) = fd::pipe().unwrap();
+        in_child(|| {
+            let detachable = Detachable::new().unwrap();
+            // A thread is no hindrance.
+            std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)));
+            let parent = rustix::process::getppid();
+            detachable.detach(false).unwrap();
+            while rustix::process::getppid() == parent {
+                std::thread::yield_now();
+            }
+            let own_session = rustix::process::getsid(None).unwrap() == rustix::process::getpid();
+            let null = std::fs::read_link("/proc/self/fd/2").unwrap() == Path::new("/dev/null");
+            fd::write(&w, &[u8::from(own_session && null)]).unwrap();
+            std::process::exit(7);
+        })
+        .success();
+        drop(w);
+        let mut answer = [0];
+        assert_eq!(fd::read(&r, &mut answer).unwrap(), 1);
+        assert_eq!(answer, [1]);
+    }
+
+    #[test]
+    fn the_parent_of_what_does_not_detach_ends_like_it() {
+        in_child(|| {
+            let _detachable = Detachable::new().unwrap();
+            crate::signal::Signal::Interrupt.end_process();
+        })
+        .killed_by(libc::SIGINT);
+        in_child(|| {
+            drop(Detachable::new().unwrap());
+        })
+        .success();
     }
 
     #[test]

@@ -34,6 +34,19 @@ pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
 }
 
+/// Makes a pipe hold up to so many bytes, as far as this user may; it works with less, too.
+pub fn grow_pipe(pipe: impl AsFd, bytes: usize) {
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, bytes);
+}
+
+/// Hands over standard output: the returned descriptor is the only one of this process, number 1 is /dev/null
+/// from now on. So the reader sees the end when the descriptor is closed.
+pub fn take_stdout() -> io::Result<OwnedFd> {
+    let taken = duplicate(io::stdout())?;
+    rustix::stdio::dup2_stdout(dev_null()?)?;
+    Ok(taken)
+}
+
 /// Whether this is a socket.
 pub fn is_socket(fd: impl AsFd) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
@@ -102,6 +115,17 @@ pub fn wait_readable(fd: impl AsFd, timeout: std::time::Duration) -> io::Result<
     }
 }
 
+/// The same without an end: for threads that have nothing else to do.
+pub fn wait_readable_long(fd: impl AsFd) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], None) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other.map(drop)?),
+        }
+    }
+}
+
 /// Takes over a descriptor that was open when this program was executed, by its agreed number.
 ///
 /// Each number can be taken once. It must be open and not close-on-exec: whatever this process
@@ -149,9 +173,26 @@ mod tests {
         assert!(!wait_readable(&r, Duration::from_millis(1)).unwrap());
         write(&w, b"x").unwrap();
         assert!(wait_readable(&r, Duration::from_secs(60)).unwrap());
+        wait_readable_long(&r).unwrap();
         assert_eq!(read(&r, &mut [0; 4]).unwrap(), 1);
         drop(w);
         assert!(wait_readable(&r, Duration::from_secs(60)).unwrap());
+    }
+
+    #[test]
+    fn standard_output_can_be_handed_over() {
+        let (r, w) = pipe().unwrap();
+        in_child(|| {
+            rustix::stdio::dup2_stdout(&w).unwrap();
+            let taken = take_stdout().unwrap();
+            write(io::stdout(), b"lost").unwrap();
+            write(&taken, b"kept").unwrap();
+        })
+        .success();
+        grow_pipe(&r, 1 << 17);
+        let mut buf = [0; 16];
+        assert_eq!(read(&r, &mut buf).unwrap(), 4);
+        assert_eq!(&buf[..4], b"kept");
     }
 
     #[test]

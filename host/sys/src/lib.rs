@@ -6,8 +6,8 @@
 //! ```text
 //!   processes    spawn  link  signal  daemon  identity  sandbox  limits
 //!   people       account
-//!   sockets      path ──▶ unix      resolve ──▶ tcp
-//!   the rest     fd  file  log  time
+//!   sockets      path ──▶ unix      resolve ──▶ tcp   interface
+//!   the rest     fd  file  create  terminal  log  time
 //! ```
 
 pub mod account;
@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod fd;
 pub mod file;
 pub mod identity;
+pub mod interface;
 pub mod limits;
 pub mod link;
 pub mod log;
@@ -25,6 +26,7 @@ pub mod sandbox;
 pub mod signal;
 pub mod spawn;
 pub mod tcp;
+pub mod terminal;
 pub mod time;
 pub mod unix;
 

@@ -19,11 +19,19 @@ pub enum Signal {
     Quit,
     /// SIGTERM.
     Terminate,
+    /// SIGWINCH: the terminal's window has another size.
+    WindowChange,
 }
 
 impl Signal {
-    const ALL: [Signal; 5] =
-        [Signal::Child, Signal::Hangup, Signal::Interrupt, Signal::Quit, Signal::Terminate];
+    const ALL: [Signal; 6] = [
+        Signal::Child,
+        Signal::Hangup,
+        Signal::Interrupt,
+        Signal::Quit,
+        Signal::Terminate,
+        Signal::WindowChange,
+    ];
 
     fn number(self) -> Number {
         match self {
@@ -32,8 +40,44 @@ impl Signal {
             Signal::Interrupt => Number::SIGINT,
             Signal::Quit => Number::SIGQUIT,
             Signal::Terminate => Number::SIGTERM,
+            Signal::WindowChange => Number::SIGWINCH,
         }
     }
+
+    /// Its number here, for messages.
+    #[must_use]
+    pub fn raw(self) -> i32 {
+        self.number() as i32
+    }
+
+    /// Whether whoever started this process has it ignored, as nohup(1) does, or a shell without job control for
+    /// its background commands. Ask before [`Signals::new`].
+    #[must_use]
+    pub fn is_ignored(self) -> bool {
+        // SAFETY: a null pointer asks for the present disposition and changes nothing; zero bytes are a valid
+        // sigaction for the kernel to fill in.
+        let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let rc = unsafe { libc::sigaction(self.raw(), std::ptr::null(), &raw mut now) };
+        rc == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+
+    /// Ends this process as the signal does when nobody handles it, so that a shell sees that.
+    pub fn end_process(self) -> ! {
+        // SAFETY: the default disposition, no handler.
+        let _ = unsafe { nix::sys::signal::signal(self.number(), SigHandler::SigDfl) };
+        let _ = nix::sys::signal::raise(self.number());
+        let mut mask = SigSet::empty();
+        mask.add(self.number());
+        let _ = mask.thread_unblock();
+        // A signal that ends no process (SIGCHLD, SIGWINCH).
+        std::process::exit(128 + self.raw())
+    }
+}
+
+/// Stops this whole process as control-Z does; returns when it is continued.
+pub fn suspend() -> io::Result<()> {
+    Ok(nix::sys::signal::kill(nix::unistd::getpid(), Number::SIGTSTP)?)
 }
 
 /// A set of blocked signals, readable when one is there.
@@ -160,6 +204,26 @@ mod tests {
             assert_eq!(signals.next().unwrap(), Some(Signal::Hangup));
         })
         .success();
+    }
+
+    #[test]
+    fn an_inherited_ignore_can_be_asked_about() {
+        in_child(|| {
+            assert!(!Signal::Hangup.is_ignored());
+            // SAFETY: no handler.
+            unsafe { nix::sys::signal::signal(Number::SIGHUP, SigHandler::SigIgn) }.unwrap();
+            assert!(Signal::Hangup.is_ignored());
+        })
+        .success();
+    }
+
+    #[test]
+    fn a_process_can_end_as_by_a_signal_that_it_has_blocked() {
+        in_child(|| {
+            let _signals = Signals::new(&[Signal::Interrupt]).unwrap();
+            Signal::Interrupt.end_process();
+        })
+        .killed_by(libc::SIGINT);
     }
 
     #[test]

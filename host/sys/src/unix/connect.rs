@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::path::{Place, open_place};
@@ -20,6 +20,13 @@ pub fn connect(place: &Place) -> io::Result<OwnedFd> {
         // What connect(2) says of a file that is no socket.
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "not a socket"));
     }
+    connect_file(std::os::fd::AsFd::as_fd(&file))
+}
+
+/// The same for a path as the kernel follows it, relative ones from the working directory: for a process that acts
+/// for nobody but its own user, who may lead himself anywhere by links. Paths longer than an address work.
+pub fn connect_path(path: &[u8]) -> io::Result<OwnedFd> {
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     connect_file(std::os::fd::AsFd::as_fd(&file))
 }
 

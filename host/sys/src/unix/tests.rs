@@ -359,6 +359,21 @@ fn rights_of_the_directory_hold() {
 }
 
 #[test]
+fn a_user_is_led_by_links_of_his_own_on_request() {
+    let tmp = TempDir::new();
+    let long = tmp.path().join("d".repeat(120));
+    std::fs::create_dir(&long).unwrap();
+    let listener = listen(&long.join("s")).unwrap();
+    std::os::unix::fs::symlink(&long, tmp.path().join("link")).unwrap();
+    let path = tmp.path().join("link/s");
+    let _client = connect_path(path.as_os_str().as_bytes()).unwrap();
+    listener.accept().unwrap();
+    let missing = connect_path(tmp.path().join("none").as_os_str().as_bytes()).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    assert!(connect_path(long.as_os_str().as_bytes()).is_err(), "a directory");
+}
+
+#[test]
 fn a_full_descriptor_table_leaves_no_file() {
     alone(|| {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
