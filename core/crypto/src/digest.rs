@@ -1,4 +1,4 @@
-//! Hashes: those of key exchanges and fingerprints, and the keyed SHA-1 of hashed known_hosts names.
+//! Hashes: those of key exchanges and fingerprints, and SHA-1 for what OpenSSH's files and paths still have of it.
 
 use std::fmt;
 
@@ -79,6 +79,17 @@ pub fn sha256(parts: &[&[u8]]) -> Digest {
     HashAlg::Sha256.hash(parts)
 }
 
+/// SHA-1, for the `%C` of ssh_config(5) alone: it names files, it protects nothing.
+#[must_use]
+pub fn sha1(data: &[u8]) -> [u8; 20] {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data);
+    let mut out = [0; 20];
+    for (to, from) in out.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
 /// HMAC-SHA-1 (RFC 2104), for hashed host names in known_hosts alone: it hides names, it protects nothing.
 #[must_use]
 pub fn hmac_sha1(key: &[u8], data: &[u8]) -> [u8; 20] {
@@ -112,6 +123,11 @@ mod tests {
             assert_eq!(alg.hash(&[b"a", b"", b"bc"]).as_ref(), hex(expected));
             assert_eq!(format!("{:?}", alg.hash(&[b"abc"])), expected.replace(' ', ""));
         }
+    }
+
+    #[test]
+    fn sha_1_of_abc() {
+        assert_eq!(sha1(b"abc").as_slice(), hex("a9993e364706816aba3e25717850c26c9cd0d89d"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod testing;
 
 pub use cert::{CertType, Certificate, CertificateRefusal, CriticalOption, Extension, KeyOrCert};
 pub use cipher::{Cipher, Mac, Opener, PACKET_LENGTH_MAX, PacketKeys, Sealer};
-pub use digest::{Digest, HashAlg, hmac_sha1, sha256};
+pub use digest::{Digest, HashAlg, hmac_sha1, sha1, sha256};
 pub use error::{CryptoError, CryptoResult};
 pub use kex::{ClientSecret, ExchangeInput, KexMethod, SharedSecret, client_start, derive, server_respond};
 pub use key::{

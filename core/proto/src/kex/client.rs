@@ -15,6 +15,9 @@ pub struct HostKeyOffer {
     pub key: Vec<u8>,
     /// The negotiated algorithm.
     pub algorithm: sockward_crypto::KeyAlgorithm,
+    /// The signature over the exchange hash. That of the first exchange, whose hash is the session id, binds an
+    /// agent to this connection (session-bind@openssh.com).
+    pub signature: Vec<u8>,
 }
 
 /// Our share is out.
@@ -69,7 +72,11 @@ impl Kex {
             exchange_hash.as_ref(),
             reply.signature,
         )?;
-        let offer = HostKeyOffer { key: reply.host_key.to_vec(), algorithm: negotiated.host_key };
+        let offer = HostKeyOffer {
+            key: reply.host_key.to_vec(),
+            algorithm: negotiated.host_key,
+            signature: reply.signature.to_vec(),
+        };
         let host_key = offer.key.clone();
         let known = self.trusted_host_key.as_ref() == Some(&host_key);
         let verdict = AwaitVerdict { negotiated, secret, exchange_hash, host_key, _verified: verified };
