@@ -1,0 +1,13 @@
+//! Forwarding: connections to targets, listeners, and what is accepted on them.
+
+mod accept;
+mod birth;
+mod held;
+mod listen;
+mod open;
+mod paths;
+mod peer;
+
+pub(crate) use held::HeldNames;
+pub(crate) use listen::Listeners;
+pub(crate) use open::Opens;

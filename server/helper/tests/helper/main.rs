@@ -1,0 +1,3 @@
+//! Helpers as the monitor starts them.
+
+fn main() {}
