@@ -9,7 +9,6 @@ mod cert;
 mod cipher;
 mod digest;
 mod error;
-#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
 mod kex;

@@ -20,6 +20,8 @@ mod config;
 mod connection;
 mod error;
 pub mod event;
+#[doc(hidden)]
+pub mod fuzz;
 mod kex;
 mod liveness;
 mod question;

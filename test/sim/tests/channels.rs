@@ -1,6 +1,12 @@
 //! The connection layer: halves, windows, order of answers, and what a hostile peer may not do.
 
-#![allow(missing_docs, clippy::result_large_err, clippy::cast_possible_truncation, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::panic
+)]
 
 use sockward_proto::event::{ChannelRequest, GlobalRequest, OpenRequest};
 use sockward_proto::{Config, Error, Event, MAX_PACKET, Misbehaved, Received, Side};

@@ -1,6 +1,12 @@
 //! The beginning of a connection: every algorithm, however the bytes are chopped, and what must end it.
 
-#![allow(missing_docs, clippy::result_large_err, clippy::cast_possible_truncation, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::panic
+)]
 
 use std::time::Duration;
 

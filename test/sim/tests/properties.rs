@@ -1,7 +1,13 @@
 //! Random sequences of operations on a pair: whatever the order, bytes arrive complete and in order, both
 //! sides agree on what is open, and nothing is left over.
 
-#![allow(missing_docs, clippy::result_large_err, clippy::cast_possible_truncation, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::panic
+)]
 
 use std::collections::HashMap;
 
@@ -181,5 +187,16 @@ proptest! {
         pair.run();
         let mut raw = sockward_test_sim::raw::Raw::new(Side::Client);
         let _ = raw.feed(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fuzz_functions_take_anything(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let now = std::time::Instant::now();
+        sockward_proto::fuzz::fuzz_handshake(&bytes, now);
+        sockward_proto::fuzz::fuzz_connection_layer(&bytes, now);
     }
 }

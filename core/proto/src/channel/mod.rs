@@ -83,6 +83,11 @@ impl Channels {
         (self.limits.channels as usize).saturating_sub(self.table.len())
     }
 
+    /// Whether the peer has taken the channel, so that it can be closed.
+    pub(crate) fn is_confirmed(&self, id: ChannelId) -> bool {
+        self.table.get(id).is_some_and(|c| c.remote.is_some())
+    }
+
     pub(crate) fn ids(&self) -> Vec<ChannelId> {
         self.table.ids().collect()
     }
