@@ -19,7 +19,7 @@ pub(crate) struct Refused {
     pub(crate) text: String,
     /// For the log.
     pub(crate) log: String,
-    /// The line that decided, where one did.
+    /// The line that refuses, or the one that allows what then did not work; none where nothing was decided.
     pub(crate) by: Option<By>,
 }
 
@@ -40,6 +40,11 @@ impl Refused {
         let text = what.to_string();
         Refused { why: Refusal::Prohibited, log: format!("{text}, decided by {by}"), text, by: Some(by) }
     }
+}
+
+/// What did not work although a line allows it.
+pub(crate) fn though_allowed<T>(result: Result<T, Refused>, by: &By) -> Result<T, Refused> {
+    result.map_err(|refused| Refused { by: refused.by.or_else(|| Some(by.clone())), ..refused })
 }
 
 impl From<policy::Refusal> for Refused {

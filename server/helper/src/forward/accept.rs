@@ -76,7 +76,7 @@ impl Listener {
 impl Sockets {
     fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Sockets::Unix(listener) => Ok(Accepted { socket: listener.accept()?, from: None }),
+            Sockets::Unix { listener, .. } => Ok(Accepted { socket: listener.accept()?, from: None }),
             Sockets::Tcp(all) => {
                 for listener in all {
                     match listener.accept() {

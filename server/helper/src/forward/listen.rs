@@ -1,22 +1,22 @@
-//! Listeners (`-R`): the requests for them, those that listen, and their end.
+//! Listeners (`-R`): the requests for them, those that listen, and their end. How they are made is in `port.rs` and
+//! `socket.rs`, what connects to them in `accept.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mio::Interest;
-use sockward_policy::{BindAddress, By, Decision, Limited, PeerList, decide_listen_tcp, decide_one_more};
+use sockward_policy::{By, Limited, decide_one_more};
 use sockward_privsep::helper::Event;
 use sockward_privsep::login::{Answer, Endpoint, Refusal};
 use sockward_sys::resolve::Forward;
 use sockward_sys::{tcp, unix};
 
-use super::birth::{Birth, Births};
 use super::held::Held;
+use super::{port, socket};
 use crate::caller::{Caller, Shared};
 use crate::poller::{Subject, Watched};
-use crate::refused::Refused;
+use crate::refused::{Refused, though_allowed};
 use crate::shown;
 
 /// Connections that wait in the kernel while the worker is behind. OpenSSH has 128, which a burst of a browser's
@@ -29,7 +29,8 @@ const LISTENERS_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     pub(super) all: BTreeMap<u64, Listener>,
-    births: Births,
+    /// Those that are being made, by the worker's number.
+    births: HashMap<u64, Birth>,
     next: u64,
 }
 
@@ -45,7 +46,6 @@ pub(super) struct Listener {
     pub(super) ready: bool,
     /// Nothing is accepted for a moment: there is no room.
     pub(super) paused: bool,
-    _held: Option<Held>,
 }
 
 /// One or more sockets.
@@ -53,100 +53,76 @@ pub(super) struct Listener {
 pub(super) enum Sockets {
     /// One for each address, on one port.
     Tcp(Vec<tcp::Listener>),
-    /// One in the file system.
-    Unix(unix::Listener),
+    /// One in the file system, and its name.
+    Unix { listener: unix::Listener, _held: Held },
 }
 
-/// A listener that was asked for.
+/// A listener that is being made.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) at: Endpoint,
-    pub(super) shown: String,
+struct Birth {
+    at: Endpoint,
     /// The line that allows it.
-    pub(super) by: By,
-    /// Its name in the file system.
-    pub(super) held: Option<Held>,
+    by: By,
+    step: Step,
 }
 
-/// What a request led to so far.
+/// What a birth waits for.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The addresses to bind.
+    Addresses { port: u16 },
+    /// Something in the file system.
+    Socket(socket::Stage),
+}
+
+/// What a step led to.
 pub(super) enum Outcome {
-    Listening(Wanted, Sockets),
-    Wait(Birth),
+    Listening(Sockets),
+    Wait(Step),
 }
 
 impl Listeners {
-    /// Those that listen and those that are being made.
-    fn count(&self) -> usize {
-        self.all.len() + self.births.len()
-    }
-
     /// The worker asks for a listener.
     pub(crate) fn requested(&mut self, id: u64, at: Endpoint, caller: &mut Caller<'_>) -> io::Result<()> {
-        let shown = shown::endpoint(&at);
-        let outcome = self.begin(id, at, shown.clone(), caller);
-        self.settle(id, &shown, outcome, caller)
+        let begun = self.check_room(&at, caller).and_then(|()| match &at {
+            Endpoint::Tcp { host, port } => port::begin(id, host, *port, caller),
+            Endpoint::Path(path) => socket::begin(id, path, caller),
+        });
+        match begun {
+            Ok((by, outcome)) => self.settle(id, at, by, Ok(outcome), caller),
+            Err(refused) => refuse(id, &at, refused, caller),
+        }
     }
 
-    fn begin(
-        &mut self,
-        id: u64,
-        at: Endpoint,
-        shown: String,
-        caller: &mut Caller<'_>,
-    ) -> Result<Outcome, Refused> {
-        decide_one_more(caller.permit, Limited::Listeners, self.count()).into_result()?;
-        if self.count() >= LISTENERS_MAX {
+    fn check_room(&self, at: &Endpoint, caller: &Caller<'_>) -> Result<(), Refused> {
+        let count = self.all.len() + self.births.len();
+        decide_one_more(caller.permit, Limited::Listeners, count).into_result()?;
+        if count >= LISTENERS_MAX {
             return Err(Refused::shortage(format!(
                 "too many: a login has at most {LISTENERS_MAX} listeners"
             )));
         }
-        if self.all.values().any(|l| l.at == at) {
+        if self.all.values().any(|l| l.at == *at) {
             return Err(Refused::failed("this login listens there already"));
         }
-        match &at {
-            Endpoint::Tcp { host, port } => {
-                let port = u16::try_from(*port).map_err(|_| Refused::failed("no such port"))?;
-                let (by, address) = match decide_listen_tcp(caller.permit, host, port) {
-                    Decision::Allowed { by, grant } => (by, grant),
-                    Decision::Refused(refusal) => return Err(refusal.into()),
-                };
-                if let Some(PeerList { source, .. }) = caller.permit.peers.first() {
-                    // Until the kernel is asked whose the other end is, nobody could be let in.
-                    let what = "who connects to a port cannot be told by this version (PermitPeer)";
-                    return Err(Refused::by(By::Rule(source.clone()), what));
-                }
-                let wanted = Wanted { at, shown, by, held: None };
-                match address {
-                    BindAddress::Loopback => bind(wanted, &tcp::loopback(port)),
-                    BindAddress::Wildcard => bind(wanted, &tcp::wildcard(port)),
-                    BindAddress::Host(host) => {
-                        let host = String::from_utf8(host).map_err(|_| Refused::failed("not a host name"))?;
-                        match caller.shared.look_up(&host, Subject::Birth(caller.login, id)) {
-                            Some(known) => bind_any(wanted, &known, port),
-                            None => Ok(Outcome::Wait(Birth::of_addresses(wanted, port))),
-                        }
-                    }
-                }
-            }
-            Endpoint::Path(path) => {
-                let path = path.clone();
-                Birth::begin(id, at, &path, shown, caller)
-            }
-        }
+        Ok(())
     }
 
     /// The addresses to listen on have come.
     pub(crate) fn resolved(&mut self, id: u64, answer: &Forward, caller: &mut Caller<'_>) -> io::Result<()> {
-        let Some((wanted, port)) = self.births.take_waiting_for_addresses(id) else { return Ok(()) };
-        let shown = wanted.shown.clone();
-        self.settle(id, &shown, bind_any(wanted, answer, port), caller)
+        self.progress(id, caller, |step, _| match step {
+            Step::Addresses { port } => port::resolved(answer, port),
+            Step::Socket(stage) => Ok(Outcome::Wait(Step::Socket(stage))),
+        })
     }
 
     /// A listener that is being made has waited long enough.
     pub(crate) fn birth_due(&mut self, id: u64, caller: &mut Caller<'_>) -> io::Result<()> {
-        let Some(birth) = self.births.take(id) else { return Ok(()) };
-        let shown = birth.wanted.shown.clone();
-        self.settle(id, &shown, birth.due(id, caller), caller)
+        self.progress(id, caller, |step, caller| match step {
+            // The look-up has its own time.
+            Step::Addresses { port } => Ok(Outcome::Wait(Step::Addresses { port })),
+            Step::Socket(stage) => stage.progress(id, caller),
+        })
     }
 
     /// The monitor has set the group of a socket, or not.
@@ -156,70 +132,83 @@ impl Listeners {
         error: Option<String>,
         caller: &mut Caller<'_>,
     ) -> io::Result<()> {
-        let Some(birth) = self.births.take(id) else { return Ok(()) };
+        self.progress(id, caller, |step, _| match step {
+            Step::Addresses { port } => Ok(Outcome::Wait(Step::Addresses { port })),
+            Step::Socket(stage) => stage.group_set(error),
+        })
+    }
+
+    /// What a birth waited for has come; one that is gone waited for nothing.
+    fn progress(
+        &mut self,
+        id: u64,
+        caller: &mut Caller<'_>,
+        next: impl FnOnce(Step, &mut Caller<'_>) -> Result<Outcome, Refused>,
+    ) -> io::Result<()> {
+        let Some(Birth { at, by, step }) = self.births.remove(&id) else { return Ok(()) };
         caller.shared.timers.clear(Subject::Birth(caller.login, id));
-        let shown = birth.wanted.shown.clone();
-        self.settle(id, &shown, birth.group_set(error), caller)
+        let outcome = next(step, caller);
+        self.settle(id, at, by, outcome, caller)
     }
 
     fn settle(
         &mut self,
         id: u64,
-        shown: &str,
+        at: Endpoint,
+        by: By,
         outcome: Result<Outcome, Refused>,
         caller: &mut Caller<'_>,
     ) -> io::Result<()> {
-        let listening = outcome.and_then(|outcome| match outcome {
-            Outcome::Listening(wanted, sockets) => self.watch(wanted, sockets, caller).map(Some),
-            Outcome::Wait(birth) => {
-                self.births.add(id, birth, caller);
-                Ok(None)
+        let sockets = match though_allowed(outcome, &by) {
+            Ok(Outcome::Listening(sockets)) => sockets,
+            Ok(Outcome::Wait(step)) => {
+                if let Step::Socket(stage) = &step {
+                    caller.shared.timers.set(Subject::Birth(caller.login, id), stage.due());
+                }
+                self.births.insert(id, Birth { at, by, step });
+                return Ok(());
             }
-        });
-        let (result, by, answer) = match listening {
-            Ok(None) => return Ok(()),
-            Ok(Some((listener, port, real, by))) => {
-                (Ok(real), Some(by), Answer::Listening { id, listener, port })
-            }
-            Err(Refused { why, text, log, by }) => (Err(log), by, Answer::Refused { id, why, text }),
+            Err(refused) => return refuse(id, &at, refused, caller),
         };
-        caller.event(Event::Listen { at: shown.to_owned(), result, by });
-        caller.answer(&answer)
+        let shown = shown::endpoint(&at);
+        let real = sockets.to_string();
+        let port = sockets.port();
+        let bound = match (&at, port) {
+            (Endpoint::Tcp { host, .. }, Some(port)) => {
+                Endpoint::Tcp { host: host.clone(), port: port.into() }
+            }
+            (at, _) => at.clone(),
+        };
+        match self.add(bound, &shown, sockets, caller) {
+            Ok(listener) => {
+                caller.event(Event::Listen { at: shown, result: Ok(real), by: Some(by) });
+                caller.answer(&Answer::Listening { id, listener, port })
+            }
+            Err(e) => refuse(id, &at, e.into(), caller),
+        }
     }
 
-    /// Has the sockets of a new listener watched. Its number, its port and where it really is.
-    fn watch(
+    /// Has a new listener's sockets watched; its number.
+    fn add(
         &mut self,
-        wanted: Wanted,
+        at: Endpoint,
+        shown: &str,
         sockets: Sockets,
         caller: &mut Caller<'_>,
-    ) -> Result<(u64, Option<u16>, String, By), Refused> {
-        let Wanted { at, shown, by, held } = wanted;
+    ) -> io::Result<u64> {
         let number = self.next;
         let subject = Subject::Listener(caller.login, number);
         let poller = &mut caller.shared.poller;
-        let (watched, port, real) = match &sockets {
+        let watched = match &sockets {
             Sockets::Tcp(all) => {
-                let addresses: Vec<_> = all.iter().map(|l| l.address().to_string()).collect();
-                let port = all.first().map(|l| l.address().port());
-                let watched: io::Result<Vec<_>> =
-                    all.iter().map(|l| poller.watch(l, subject, Interest::READABLE)).collect();
-                (watched?, port, addresses.join(" "))
+                all.iter().map(|l| poller.watch(l, subject, Interest::READABLE)).collect::<io::Result<_>>()?
             }
-            Sockets::Unix(listener) => {
-                let watched = poller.watch(listener, subject, Interest::READABLE)?;
-                (vec![watched], None, shown::path(listener.path()))
-            }
+            Sockets::Unix { listener, .. } => vec![poller.watch(listener, subject, Interest::READABLE)?],
         };
-        let at = match (at, port) {
-            (Endpoint::Tcp { host, .. }, Some(port)) => Endpoint::Tcp { host, port: port.into() },
-            (at, _) => at,
-        };
-        let shown = shown.into();
-        let listener = Listener { at, shown, sockets, watched, ready: false, paused: false, _held: held };
+        let listener = Listener { at, shown: shown.into(), sockets, watched, ready: false, paused: false };
         self.next += 1;
         self.all.insert(number, listener);
-        Ok((number, port, real, by))
+        Ok(number)
     }
 
     /// The worker wants a listener no more.
@@ -235,7 +224,7 @@ impl Listeners {
 
     /// The login is over: listeners and what is being made go with their files.
     pub(crate) fn close(&mut self, login: u64, shared: &mut Shared) {
-        self.births = Births::default();
+        self.births.clear();
         for (number, listener) in std::mem::take(&mut self.all) {
             listener.close(login, number, shared);
         }
@@ -256,6 +245,36 @@ impl Listeners {
     }
 }
 
+fn refuse(id: u64, at: &Endpoint, refused: Refused, caller: &mut Caller<'_>) -> io::Result<()> {
+    caller.refuse(id, &refused)?;
+    let Refused { log, by, .. } = refused;
+    caller.event(Event::Listen { at: shown::endpoint(at), result: Err(log), by });
+    Ok(())
+}
+
+impl Sockets {
+    /// The one port of a TCP listener.
+    fn port(&self) -> Option<u16> {
+        match self {
+            Sockets::Tcp(all) => all.first().map(|l| l.address().port()),
+            Sockets::Unix { .. } => None,
+        }
+    }
+}
+
+/// Where they really are.
+impl std::fmt::Display for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Sockets::Tcp(all) => {
+                let addresses: Vec<_> = all.iter().map(|l| l.address().to_string()).collect();
+                f.write_str(&addresses.join(" "))
+            }
+            Sockets::Unix { listener, .. } => f.write_str(&shown::path(listener.path())),
+        }
+    }
+}
+
 impl Listener {
     fn close(self, login: u64, number: u64, shared: &mut Shared) {
         let Listener { shown, sockets, watched, .. } = self;
@@ -267,7 +286,7 @@ impl Listener {
                     shared.poller.unwatch(socket, watched);
                 }
             }
-            Sockets::Unix(listener) => {
+            Sockets::Unix { listener, _held } => {
                 if let Some(watched) = watched.next() {
                     shared.poller.unwatch(&listener, watched);
                 }
@@ -278,28 +297,5 @@ impl Listener {
             }
         }
         shared.monitor.event(login, Event::Unlisten { at: shown.to_string() });
-    }
-}
-
-fn bind_any(wanted: Wanted, answer: &Forward, port: u16) -> Result<Outcome, Refused> {
-    let addresses = answer.as_ref().map_err(|e| Refused::failed(&e.0))?;
-    let with_port = |address: &SocketAddr| {
-        let mut address = *address;
-        address.set_port(port);
-        address
-    };
-    bind(wanted, &addresses.iter().map(with_port).collect::<Vec<_>>())
-}
-
-/// Listens on all addresses or on none. OpenSSH is content with one of two; but who connects to the other, which
-/// somebody else may hold, would not reach this login.
-fn bind(wanted: Wanted, addresses: &[SocketAddr]) -> Result<Outcome, Refused> {
-    let mut group = tcp::Listener::bind_group(addresses, BACKLOG)?;
-    match group.failed.pop() {
-        None => Ok(Outcome::Listening(wanted, Sockets::Tcp(group.listeners))),
-        Some((address, e)) => {
-            let Refused { why, text, .. } = Refused::from(e);
-            Err(Refused { why, ..Refused::failed(format!("{address}: {text}")) })
-        }
     }
 }

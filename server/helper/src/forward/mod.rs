@@ -1,12 +1,13 @@
 //! Forwarding: connections to targets, listeners, and what is accepted on them.
 
 mod accept;
-mod birth;
 mod held;
 mod listen;
 mod open;
 mod paths;
 mod peer;
+mod port;
+mod socket;
 
 pub(crate) use held::HeldNames;
 pub(crate) use listen::Listeners;

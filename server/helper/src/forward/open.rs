@@ -19,7 +19,7 @@ use super::paths;
 use crate::caller::{Caller, Shared};
 use crate::connections::Connections;
 use crate::poller::{Subject, Watched};
-use crate::refused::Refused;
+use crate::refused::{Refused, though_allowed};
 use crate::shown;
 
 /// Connections of one login that are being opened. Their answers fit in the queue of the worker's link.
@@ -93,7 +93,7 @@ impl Opens {
             Ok((by, outcome)) => {
                 self.settle(id, Asked { target: shown, by }, Ok(outcome), connections, caller)
             }
-            Err(refused) => refuse(id, &shown, None, refused, caller),
+            Err(refused) => refuse(id, &shown, refused, caller),
         }
     }
 
@@ -179,23 +179,18 @@ impl Opens {
             }
             Err(refused) => {
                 caller.shared.timers.clear(subject);
-                refuse(id, &asked.target, Some(asked.by), refused, caller)
+                let by = refused.by.or(Some(asked.by));
+                refuse(id, &asked.target, Refused { by, ..refused }, caller)
             }
         }
     }
 }
 
-fn refuse(
-    id: u64,
-    target: &str,
-    by: Option<By>,
-    refused: Refused,
-    caller: &mut Caller<'_>,
-) -> io::Result<()> {
+fn refuse(id: u64, target: &str, refused: Refused, caller: &mut Caller<'_>) -> io::Result<()> {
     caller.refuse(id, &refused)?;
-    let Refused { log, by: decided, .. } = refused;
+    let Refused { log, by, .. } = refused;
     let (connection, target) = (Connection::Opened(id), target.to_owned());
-    caller.event(Event::Open { connection, target, result: Err(log), by: decided.or(by) });
+    caller.event(Event::Open { connection, target, result: Err(log), by });
     Ok(())
 }
 
@@ -207,19 +202,24 @@ fn begin(id: u64, target: &Endpoint, caller: &mut Caller<'_>) -> Result<(By, Out
                 Decision::Allowed { by, grant: () } => by,
                 Decision::Refused(refusal) => return Err(refusal.into()),
             };
-            let host = std::str::from_utf8(host).map_err(|_| Refused::failed("not a host name"))?;
             let subject = Subject::Open(caller.login, id);
-            let outcome = match caller.shared.look_up(host, subject) {
-                Some(known) => connect_any(&known, port, subject, caller.shared)?,
-                None => Outcome::Wait(Step::Addresses { port }, None),
-            };
-            Ok((by, outcome))
+            let outcome = connect_host(host, port, subject, caller.shared);
+            though_allowed(outcome, &by).map(|outcome| (by, outcome))
         }
         Endpoint::Path(path) => {
             let (place, by) = paths::permitted(caller.permit, path, &paths::OPEN)?;
             let until = caller.shared.now + BACKLOG_TRY;
-            Ok((by, connect_path(place, PAUSE_FIRST, until, caller.shared)?))
+            let outcome = connect_path(place, PAUSE_FIRST, until, caller.shared);
+            though_allowed(outcome, &by).map(|outcome| (by, outcome))
         }
+    }
+}
+
+fn connect_host(host: &[u8], port: u16, subject: Subject, shared: &mut Shared) -> Result<Outcome, Refused> {
+    let host = std::str::from_utf8(host).map_err(|_| Refused::failed("not a host name"))?;
+    match shared.look_up(host, subject) {
+        Some(known) => connect_any(&known, port, subject, shared),
+        None => Ok(Outcome::Wait(Step::Addresses { port }, None)),
     }
 }
 

@@ -1,3 +1,35 @@
-//! Helpers as the monitor starts them.
+//! Helpers as the monitor starts them: this very binary, executed again with a helper's arguments. So it has a
+//! `main` of its own in place of the usual harness, which would have threads.
+// All of this binary is tests, which the lints do not see without the usual harness.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
-fn main() {}
+mod double;
+mod harness;
+mod hostile;
+mod life;
+mod ports;
+mod sessions;
+mod sockets;
+mod sockets_rights;
+
+use std::process::ExitCode;
+
+use sockward_privsep::role::Arguments;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().collect();
+    match Arguments::parse(&args) {
+        Some(arguments) => sockward_helper::run(&arguments).into(),
+        None => {
+            let tests = [
+                ports::TESTS,
+                sockets::TESTS,
+                sockets_rights::TESTS,
+                sessions::TESTS,
+                life::TESTS,
+                hostile::TESTS,
+            ];
+            harness::run(&args, &tests.concat())
+        }
+    }
+}
