@@ -99,7 +99,6 @@ pub fn write(key: &PrivateKey, comment: &str) -> Result<Zeroizing<String>, KeyFi
 }
 
 /// What stands behind the armor and the encryption, which fuzzing does not get through.
-#[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz_content(data: &[u8]) {
     let _ = openssh::parse(data, None);
     let _ = openssh::private_section(sockward_wire::Reader::new(data));
