@@ -230,6 +230,8 @@ impl Server {
                     log::info!("Received SIGHUP; reloading.");
                     self.reload();
                 }
+                // A terminal's business; never asked for.
+                Signal::WindowChange => {}
                 Signal::Interrupt | Signal::Quit | Signal::Terminate => {
                     log::info!(
                         "Received signal {}; terminating.",
