@@ -36,6 +36,23 @@ impl Session {
         Ok(Status::Busy)
     }
 
+    /// Once the network has gone: goes on writing what a channel has received to its descriptors, and then ends them.
+    /// True when nothing is left to write; else come again when one of them is ready.
+    pub fn write_out<H: Handler>(&mut self, channel: ChannelId, env: &mut Env<'_>, handler: &mut H) -> bool {
+        let is_its = |session: &Session, index: &usize| {
+            session.pumps.get(*index).is_some_and(|pump| pump.channel == channel)
+        };
+        let Some(index) = self.pumps.indexes().into_iter().find(|index| is_its(self, index)) else {
+            return true;
+        };
+        // The connection has ended: what its channel layer says to this does not matter any more.
+        if self.pumps.get(index).is_some_and(|pump| !pump.orphan) {
+            let _ = self.channel_closed(channel, env, handler);
+        }
+        let _ = self.drain(index, env, handler);
+        !is_its(self, &index)
+    }
+
     fn round<H: Handler>(&mut self, env: &mut Env<'_>, handler: &mut H) -> Result<(), End> {
         self.receive(env, handler)?;
         self.events(env, handler)?;

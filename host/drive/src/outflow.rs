@@ -123,7 +123,12 @@ impl Session {
     }
 
     /// Writes what a pump's sinks hold back, and credits it.
-    fn drain<H: Handler>(&mut self, index: usize, env: &mut Env<'_>, handler: &mut H) -> Result<(), End> {
+    pub(crate) fn drain<H: Handler>(
+        &mut self,
+        index: usize,
+        env: &mut Env<'_>,
+        handler: &mut H,
+    ) -> Result<(), End> {
         let Some(pump) = self.pumps.get_mut(index) else { return Ok(()) };
         let (channel, orphan) = (pump.channel, pump.orphan);
         let mut written = 0;

@@ -192,6 +192,24 @@ impl Session {
         self.schedule(index);
     }
 
+    /// The network's descriptor, or the one read from where there are two: for options of the socket.
+    #[must_use]
+    pub fn net_fd(&self) -> BorrowedFd<'_> {
+        self.net.read_fd()
+    }
+
+    /// Whether something waits for the network and the network takes it: commands were given since the last work.
+    #[must_use]
+    pub fn can_flush(&mut self) -> bool {
+        self.net.writable && self.conn.pending_output().is_ok_and(|out| !out.is_empty())
+    }
+
+    /// Writes what still waits for the network after `conn.disconnect`. True when nothing is left to write or nobody
+    /// takes it; else come again when the network's descriptor is writable.
+    pub fn flush_last(&mut self) -> bool {
+        self.flush().is_err()
+    }
+
     /// When the session wants to work even if no descriptor is ready.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {

@@ -340,3 +340,92 @@ fn four_hundred_connections_at_once_keep_to_themselves() {
     drop(pairs);
     assert_eq!(world.finish().channels, [0, 0]);
 }
+
+#[test]
+fn what_came_before_the_end_of_the_network_still_reaches_its_reader() {
+    let _alone = alone();
+    let now = Instant::now();
+    let connection = |side| Connection::new(Config::null(side), Box::new(SystemRandom::new()), now).unwrap();
+    let poll = Poll::new().unwrap();
+    let (mut network, ours) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut session =
+        Session::new(0, connection(Side::Client), Net::socket(ours.into()), poll.registry()).unwrap();
+    let (taken, _) = channel();
+    let mut app = App { opening: HashMap::new(), taken, finished: Vec::new() };
+    let mut buffers = Buffers::default();
+    let mut env = Env { registry: poll.registry(), buffers: &mut buffers, now };
+
+    let (inner, mut reader) = UnixStream::pair().unwrap();
+    let id = session.conn.open_channel(&OpenRequest::DirectStreamlocal { path: b"/x".to_vec() }).unwrap();
+    app.opening.insert(id, inner.into());
+    session.work(&mut env, &mut app).unwrap();
+
+    // A server that says all it has to say and goes away at once.
+    let mut server = connection(Side::Server);
+    let mut input = vec![0; 4096];
+    let n = network.read(&mut input).unwrap();
+    server.recv(&mut input[..n], now).unwrap();
+    let Some(Event::OpenRequested(question)) = server.poll_event() else { panic!("no channel") };
+    let channel = server.accept_channel(question).unwrap();
+    let sent = pattern(7, 256 * 1024);
+    let mut left = &sent[..];
+    while !left.is_empty() {
+        let n = server
+            .send_data(channel, None, left.len(), |slices| {
+                let mut n = 0;
+                for slice in slices {
+                    let take = slice.len().min(left.len() - n);
+                    slice[..take].copy_from_slice(&left[n..n + take]);
+                    n += take;
+                }
+                Ok::<_, ()>(n)
+            })
+            .unwrap()
+            .unwrap();
+        left = &left[n..];
+    }
+    let output = server.pending_output().unwrap().to_vec();
+    let writer = std::thread::spawn(move || {
+        network.write_all(&output).unwrap();
+        drop(network);
+    });
+
+    // The reader reads nothing until the network has gone.
+    let mut poll = poll;
+    let mut events = Events::with_capacity(8);
+    loop {
+        poll.poll(&mut events, None).unwrap();
+        events.iter().for_each(|event| tell(&mut session, event));
+        let mut env = Env { registry: poll.registry(), buffers: &mut buffers, now };
+        if let Err(end) = session.work(&mut env, &mut app) {
+            assert_eq!(end, End::Lost);
+            assert!(!session.write_out(id, &mut env, &mut app), "the reader has not read");
+            break;
+        }
+    }
+    writer.join().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        all
+    });
+    loop {
+        poll.poll(&mut events, None).unwrap();
+        events.iter().for_each(|event| tell(&mut session, event));
+        let mut env = Env { registry: poll.registry(), buffers: &mut buffers, now };
+        if session.write_out(id, &mut env, &mut app) {
+            break;
+        }
+    }
+    assert!(reading.join().unwrap() == sent);
+    assert_eq!(app.finished.len(), 1);
+}
+
+fn tell(session: &mut Session, event: &mio::event::Event) {
+    match Subject::of(event.token()) {
+        Some(Subject::Net { .. }) => session.net_ready(event),
+        Some(Subject::Pump { pump, role, .. }) => session.pump_ready(pump, role, event),
+        Some(Subject::App(_)) | None => {}
+    }
+}
