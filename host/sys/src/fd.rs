@@ -117,9 +117,18 @@ pub fn wait_readable(fd: impl AsFd, timeout: std::time::Duration) -> io::Result<
 
 /// The same without an end: for threads that have nothing else to do.
 pub fn wait_readable_long(fd: impl AsFd) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
+    wait_long(fd, rustix::event::PollFlags::IN)
+}
+
+/// Waits until something can be written or the other end is gone: for threads that have nothing else to do.
+pub fn wait_writable_long(fd: impl AsFd) -> io::Result<()> {
+    wait_long(fd, rustix::event::PollFlags::OUT)
+}
+
+fn wait_long(fd: impl AsFd, what: rustix::event::PollFlags) -> io::Result<()> {
+    use rustix::event::{PollFd, poll};
     loop {
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], None) {
+        match poll(&mut [PollFd::new(&fd, what)], None) {
             Err(rustix::io::Errno::INTR) => {}
             other => return Ok(other.map(drop)?),
         }
@@ -174,6 +183,7 @@ mod tests {
         write(&w, b"x").unwrap();
         assert!(wait_readable(&r, Duration::from_secs(60)).unwrap());
         wait_readable_long(&r).unwrap();
+        wait_writable_long(&w).unwrap();
         assert_eq!(read(&r, &mut [0; 4]).unwrap(), 1);
         drop(w);
         assert!(wait_readable(&r, Duration::from_secs(60)).unwrap());

@@ -139,7 +139,19 @@ pub fn wildcard(port: u16) -> [SocketAddr; 2] {
 /// It may be connected at once or under way: when the socket gets writable, [`connect_result`]
 /// tells. Errors that come at once are returned.
 pub fn connect(address: SocketAddr, source: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    connect_with(address, source, None)
+}
+
+/// The same with a type-of-service byte on the very first packet (IPQoS).
+pub fn connect_with(
+    address: SocketAddr,
+    source: Option<SocketAddr>,
+    type_of_service: Option<u8>,
+) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if let Some(value) = type_of_service {
+        set_type_of_service(&socket, value)?;
+    }
     if let Some(source) = source {
         socket.bind(&source.into())?;
     }
@@ -261,7 +273,8 @@ mod tests {
         alone(|| {
             let listener = Listener::bind(here(), 16).unwrap();
             assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-            let client = connect(listener.address(), None).unwrap();
+            let client = connect_with(listener.address(), None, Some(0x48)).unwrap();
+            assert_eq!(sockopt::ip_tos(&client).unwrap(), 0x48);
             wait(&client, PollFlags::OUT);
             assert!(connect_result(&client).unwrap());
             wait(&listener, PollFlags::IN);

@@ -47,6 +47,15 @@ impl LogLevel {
         LogLevel::ALL.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
     }
 
+    /// The level of a number, the last one for those beyond.
+    pub(super) fn from_number(number: u8) -> LogLevel {
+        LogLevel::ALL
+            .iter()
+            .map(|(_, level)| *level)
+            .find(|level| *level as u8 == number)
+            .unwrap_or(LogLevel::Debug3)
+    }
+
     /// The level of a record of the `log` crate.
     pub(super) fn of(metadata: &log::Metadata<'_>) -> LogLevel {
         match (metadata.level(), metadata.target()) {

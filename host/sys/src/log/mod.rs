@@ -66,6 +66,15 @@ pub fn set_level(level: LogLevel) {
     });
 }
 
+/// Shows one kind of lines more or less, and says up to which they are shown now.
+pub fn shift_level(louder: bool) -> LogLevel {
+    let now = LEVEL.load(Ordering::Relaxed);
+    let wanted = if louder { now.saturating_add(1) } else { now.saturating_sub(1) };
+    let level = LogLevel::from_number(wanted);
+    set_level(level);
+    level
+}
+
 /// Opens the log file anew, after it was moved away. The old one stays in use if that fails.
 pub fn reopen() -> io::Result<()> {
     let path = match &*state() {
@@ -197,7 +206,11 @@ mod tests {
             log::trace!(target: "debug3", "not shown");
             emit(LogLevel::Debug3, "not shown");
             emit(LogLevel::Fatal, "from a worker");
+            assert_eq!(shift_level(true), LogLevel::Debug3);
+            assert_eq!(shift_level(true), LogLevel::Debug3);
+            assert_eq!(shift_level(false), LogLevel::Debug2);
             set_level(LogLevel::Quiet);
+            assert_eq!(shift_level(false), LogLevel::Quiet);
             log::error!(target: "fatal", "not shown");
             assert_eq!(std::fs::read_to_string(&moved).unwrap(), "first\nfingerprint\nstill the old file\n");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "debug2: two\nfrom a worker\n");
