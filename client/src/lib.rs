@@ -1,1 +1,56 @@
-//! The ssh side.
+//! The ssh side: `sockward ssh`, with ssh(1)'s command line, ssh_config(5) and messages.
+//!
+//! ```text
+//!   start ─▶ Plan ─▶ process: one loop ──▶ connect, proxy ─▶ Session (drive, proto)
+//!                       │                                       │ events
+//!                       │                                       ▼
+//!                       │                                  application ──▶ trust         is it the right host?
+//!                       │                                       │    └───▶ authenticate  let us in
+//!                       │                                       ▼
+//!                       │                                     login ──▶ forwards  -L -R -W
+//!                       ▼                                          └──▶ sessions  commands, shells: stdio, terminal
+//!                     jobs: threads for what waits (names, agents, people, files)
+//! ```
+
+mod application;
+mod authenticate;
+mod background;
+mod connect;
+mod escape;
+mod forwards;
+mod handshake;
+mod jobs;
+mod login;
+mod messages;
+mod plan;
+mod process;
+mod prompt;
+mod proxy;
+mod sessions;
+mod start;
+mod stdio;
+mod terminal;
+#[cfg(test)]
+mod testing;
+mod trust;
+
+use std::ffi::OsString;
+
+use start::{Failed, Start};
+
+/// The status of every failure of our own; a remote command's status is passed on as it is.
+const FAILURE: u8 = 255;
+
+/// What this program calls itself, to people and to servers.
+pub(crate) const VERSION: &str = concat!("Sockward_", env!("CARGO_PKG_VERSION"));
+
+/// Runs the client. The first argument is the program's name. Returns the exit status.
+#[must_use]
+pub fn run(args: Vec<OsString>) -> u8 {
+    sockward_sys::signal::ignore_sigpipe();
+    match start::start(args) {
+        Ok(Start::Done) => 0,
+        Ok(Start::Connect(plan)) => process::run(*plan),
+        Err(Failed) => FAILURE,
+    }
+}

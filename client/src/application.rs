@@ -1,0 +1,306 @@
+//! What one connection's events lead to before the login: is it the right host, will it let us in? After it: see
+//! `login.rs`. Mirror of the worker's `application.rs`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Token;
+use sockward_config::choice::LogLevel;
+use sockward_config::ssh::Settings;
+use sockward_drive::{Env, Handler, PumpEvent, Session};
+use sockward_proto::event::HostKeyQuestion;
+use sockward_proto::{ChannelId, Event, HostKeyOffer, Negotiated, Result};
+use sockward_sys::tcp;
+
+use crate::FAILURE;
+use crate::authenticate::{Authenticator, Binding, Progress};
+use crate::background::Background;
+use crate::forwards::local::Listeners;
+use crate::jobs::{Job, Jobs};
+use crate::login::Login;
+use crate::messages::{self, Stage};
+use crate::plan::Plan;
+use crate::trust::{self, Trust};
+
+/// The application of one connection.
+pub(crate) struct Application {
+    plan: Arc<Plan>,
+    jobs: Jobs,
+    /// None behind a proxy.
+    address: Option<SocketAddr>,
+    /// Makes the poller's tokens for connections to targets.
+    token: fn(usize) -> Token,
+    stage: Stage,
+    host_key: Option<(HostKeyQuestion, Job<Option<Trust>>)>,
+    /// What the server showed first, and how far it is trusted.
+    trusted: Option<(HostKeyOffer, Trust)>,
+    authenticator: Option<Authenticator>,
+    login: Option<Login>,
+    /// Set when this program is to end.
+    exit: Option<u8>,
+}
+
+impl Application {
+    /// For a connection that has just been made.
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        jobs: Jobs,
+        address: Option<SocketAddr>,
+        token: fn(usize) -> Token,
+    ) -> Self {
+        Application {
+            plan,
+            jobs,
+            address,
+            token,
+            stage: Stage::Banner,
+            host_key: None,
+            trusted: None,
+            authenticator: None,
+            login: None,
+            exit: None,
+        }
+    }
+
+    /// How far the connection has come.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether people or the server's key are waited for, so that the server is not to blame for silence.
+    pub(crate) fn has_met_the_server(&self) -> bool {
+        self.host_key.is_some() || self.trusted.is_some()
+    }
+
+    /// Set when this program is to end.
+    pub(crate) fn exit(&self) -> Option<u8> {
+        self.exit.or(self.login.as_ref().and_then(Login::exit))
+    }
+
+    /// Whether the server has let us in.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.login.is_some()
+    }
+
+    /// The channel that is joined to our standard streams.
+    pub(crate) fn main_channel(&self) -> Option<ChannelId> {
+        self.login.as_ref()?.main_channel()
+    }
+
+    /// What still writes to our standard streams.
+    pub(crate) fn into_outputs(self) -> Vec<Job<()>> {
+        self.login.map(Login::into_outputs).unwrap_or_default()
+    }
+
+    /// When to call [`Self::turn`] even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.login.as_ref()?.deadline()
+    }
+
+    /// Does what jobs and listeners have made possible.
+    pub(crate) fn turn(
+        &mut self,
+        session: &mut Session,
+        env: &mut Env<'_>,
+        listeners: &mut Listeners,
+        background: &mut Background,
+    ) -> Result<()> {
+        self.judge_host_key(session)?;
+        if let Some(authenticator) = &mut self.authenticator {
+            let progress = authenticator.wake(&mut session.conn)?;
+            self.note(progress);
+        }
+        match &mut self.login {
+            Some(login) => login.turn(session, env, listeners, background),
+            None => Ok(()),
+        }
+    }
+
+    /// The poller says that the n-th connection to a target has got somewhere.
+    pub(crate) fn target_ready(&mut self, n: usize, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
+        match &mut self.login {
+            Some(login) => login.target_ready(n, session, env),
+            None => Ok(()),
+        }
+    }
+
+    /// The terminal's window has another size.
+    pub(crate) fn window_changed(&self, session: &mut Session) -> Result<()> {
+        match &self.login {
+            Some(login) => login.window_changed(session),
+            None => Ok(()),
+        }
+    }
+
+    fn ask_about_host_key(&mut self, question: HostKeyQuestion) {
+        let (plan, offer, address) = (Arc::clone(&self.plan), question.offer.clone(), self.address);
+        match self.jobs.start(move || trust::decide(&plan, &offer, address)) {
+            Ok(job) => self.host_key = Some((question, job)),
+            // The question is dropped, and so the key refused.
+            Err(e) => log::error!("cannot start a thread: {e}"),
+        }
+    }
+
+    fn judge_host_key(&mut self, session: &mut Session) -> Result<()> {
+        let Some((question, job)) = self.host_key.take() else { return Ok(()) };
+        let Some(trust) = job.poll() else {
+            self.host_key = Some((question, job));
+            return Ok(());
+        };
+        let (Some(trust), offer) = (trust, question.offer.clone()) else {
+            // The question is dropped, and so the key refused.
+            return Ok(());
+        };
+        match &self.trusted {
+            None => self.trusted = Some((offer, trust)),
+            // Forwardings run already: another key later on cannot be less trusted.
+            Some((_, before)) if *before != trust => return Ok(()),
+            Some(_) => {}
+        }
+        session.conn.accept_host_key(question)
+    }
+
+    fn keys(&mut self, first: bool, negotiated: &Negotiated, session: &mut Session) {
+        log_algorithms(negotiated);
+        if !first {
+            return;
+        }
+        self.warn_of_weak_exchange(negotiated);
+        self.stage = Stage::Login;
+        let Some((offer, trust)) = &self.trusted else { return };
+        let binding = session.conn.session_id().map(|session_id| Binding {
+            host_key: offer.key.clone(),
+            session_id: session_id.to_vec(),
+            signature: offer.signature.clone(),
+        });
+        let authenticator = Authenticator::new(Arc::clone(&self.plan), self.jobs.clone(), *trust, binding);
+        self.authenticator = Some(authenticator);
+    }
+
+    fn warn_of_weak_exchange(&self, negotiated: &Negotiated) {
+        let settings = &self.plan.configuration.settings;
+        let post_quantum = ["mlkem768", "sntrup761"].iter().any(|name| negotiated.kex_name.starts_with(name));
+        if settings.warn_weak_crypto && !settings.kex_algorithms.ordered && !post_quantum {
+            log::warn!("** WARNING: connection is not using a post-quantum key exchange algorithm.");
+            log::warn!("** This session may be vulnerable to \"store now, decrypt later\" attacks.");
+            log::warn!("** The server may need to be upgraded. See https://openssh.com/pq.html");
+        }
+    }
+
+    fn note(&mut self, progress: Progress) {
+        if let Progress::Denied(text) = progress {
+            log::error!(target: "fatal", "{text}");
+            self.exit = Some(FAILURE);
+        }
+    }
+
+    fn logged_in(&mut self, session: &mut Session) {
+        self.authenticator = None;
+        self.stage = Stage::Session;
+        let host = self.plan.host();
+        match self.address {
+            Some(address) => {
+                log::info!(target: "verbose", "Authenticated to {host} ([{}]:{}).", address.ip(), address.port());
+            }
+            None => log::info!(target: "verbose", "Authenticated to {host} (via proxy)."),
+        }
+        self.set_traffic_class(session);
+        let trust = self.trusted.as_ref().map_or(Trust::Unsafe, |(_, trust)| *trust);
+        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), trust, self.token));
+    }
+
+    /// IPQoS: until now somebody was waiting, whatever comes.
+    fn set_traffic_class(&self, session: &Session) {
+        let classes = self.plan.configuration.settings.ip_qos;
+        if let (Some(class), false, Some(_)) = (classes.bulk.0, self.plan.terminal, self.address)
+            && let Err(e) = tcp::set_type_of_service(session.net_fd(), class)
+        {
+            log::debug!("set IP_TOS: {e}");
+        }
+    }
+}
+
+impl Handler for Application {
+    fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
+        match event {
+            Event::PeerVersion(line) => {
+                log::debug!("Remote protocol version: {}", line.escape_ascii());
+                self.stage = Stage::Login;
+            }
+            Event::HostKey(question) => self.ask_about_host_key(question),
+            Event::Keys { first, negotiated } => self.keys(first, &negotiated, session),
+            Event::Debug { always_display, text } => show_debug(always_display, &text),
+            Event::AuthReady => {
+                if let Some(authenticator) = &mut self.authenticator {
+                    return authenticator.ready(&mut session.conn);
+                }
+            }
+            Event::AuthFailed { methods, partial } => {
+                if let Some(authenticator) = &mut self.authenticator {
+                    let progress = authenticator.failed(&mut session.conn, methods, partial)?;
+                    self.note(progress);
+                }
+            }
+            Event::KeyAcceptable { algorithm, key } => {
+                if let Some(authenticator) = &mut self.authenticator {
+                    let progress = authenticator.key_acceptable(&mut session.conn, &algorithm, &key)?;
+                    self.note(progress);
+                }
+            }
+            Event::Prompts(prompts) => {
+                if let Some(authenticator) = &mut self.authenticator {
+                    let progress = authenticator.prompts(prompts);
+                    self.note(progress);
+                }
+            }
+            Event::Banner(text) => {
+                if shows_banner(&self.plan.configuration.settings) {
+                    messages::show_banner(&text);
+                }
+            }
+            Event::Authenticated => self.logged_in(session),
+            other => {
+                if let Some(login) = &mut self.login {
+                    return login.event(session, env, other);
+                }
+                // Before the login the connection layer does not run, so there are no such events.
+            }
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self, session: &mut Session, _env: &mut Env<'_>, event: PumpEvent) -> Result<()> {
+        match &mut self.login {
+            Some(login) => login.pump(session, event),
+            None => Ok(()),
+        }
+    }
+}
+
+fn shows_banner(settings: &Settings) -> bool {
+    settings.log_level >= LogLevel::Info
+}
+
+/// A DEBUG message of the server. Ours says in one why it refuses something.
+fn show_debug(always_display: bool, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    if always_display {
+        log::info!("Remote: {text}");
+    } else {
+        log::debug!("Remote: {text}");
+    }
+}
+
+/// OpenSSH's words: its tests and people's scripts look for them.
+fn log_algorithms(negotiated: &Negotiated) {
+    log::debug!("kex: algorithm: {}", negotiated.kex_name);
+    log::debug!("kex: host key algorithm: {}", negotiated.host_key.name());
+    for (direction, algorithms) in [("server->client", &negotiated.s2c), ("client->server", &negotiated.c2s)]
+    {
+        let mac = algorithms.mac.map_or("<implicit>", sockward_crypto::Mac::name);
+        log::debug!("kex: {direction} cipher: {} MAC: {mac} compression: none", algorithms.cipher.name());
+    }
+    log::debug!("SSH2_MSG_NEWKEYS sent");
+    log::debug!("SSH2_MSG_NEWKEYS received");
+}

@@ -1,0 +1,180 @@
+//! Listeners on the server (`-R`): asking for them, and which target a connection to one belongs to.
+
+use std::collections::HashMap;
+
+use sockward_config::forward::{Form, Forward, Listen, Target};
+use sockward_proto::event::{GlobalRequest, OpenRequest};
+use sockward_proto::{Connection, GlobalId, Result};
+use sockward_wire::Reader;
+
+use super::local;
+
+/// The server's listeners of one connection.
+#[derive(Default)]
+pub(crate) struct Remote {
+    forwards: Vec<Listening>,
+    asked: HashMap<GlobalId, usize>,
+}
+
+struct Listening {
+    forward: Forward,
+    /// The port, once the server has chosen one.
+    allocated: Option<u16>,
+    refused: bool,
+}
+
+/// What an answer of the server's means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It listens.
+    Listening,
+    /// It does not; what it was that was asked for.
+    Refused(String),
+}
+
+impl Remote {
+    /// Asks for a listener.
+    pub(crate) fn ask(&mut self, forward: &Forward, conn: &mut Connection) -> Result<()> {
+        let request = match &forward.listen {
+            Listen::Tcp { port, .. } => GlobalRequest::TcpipForward {
+                host: forward.listen.remote_address().unwrap_or_default().as_bytes().to_vec(),
+                port: u32::from(*port),
+            },
+            Listen::Unix(path) => {
+                GlobalRequest::StreamlocalForward { path: path.written().as_bytes().to_vec() }
+            }
+        };
+        log::debug!(
+            "Remote connections from {} forwarded to local address {}",
+            shown(forward),
+            local::target(&forward.target)
+        );
+        let id = conn.global_request(&request)?;
+        self.asked.insert(id, self.forwards.len());
+        self.forwards.push(Listening { forward: forward.clone(), allocated: None, refused: false });
+        Ok(())
+    }
+
+    /// Whether answers are still to come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// The server has answered; none if the question was not ours.
+    pub(crate) fn answered(&mut self, id: GlobalId, reply: Option<&[u8]>) -> Option<Answered> {
+        let listening = self.forwards.get_mut(self.asked.remove(&id)?)?;
+        let word = if reply.is_some() { "success" } else { "failure" };
+        log::debug!(
+            "remote forward {word} for: listen {}, connect {}",
+            shown(&listening.forward),
+            local::target(&listening.forward.target)
+        );
+        let refused = |listening: &mut Listening| {
+            listening.refused = true;
+            Some(Answered::Refused(match &listening.forward.listen {
+                Listen::Tcp { port, .. } => format!("listen port {port}"),
+                Listen::Unix(path) => format!("listen path {path}"),
+            }))
+        };
+        let Some(fields) = reply else { return refused(listening) };
+        if !matches!(listening.forward.listen, Listen::Tcp { port: 0, .. }) {
+            return Some(Answered::Listening);
+        }
+        // RFC 4254 §7.1: the port that was chosen.
+        let port = Reader::new(fields).u32("allocated port").ok().and_then(|port| u16::try_from(port).ok());
+        match port.filter(|port| *port > 0) {
+            Some(port) => {
+                let target = local::target(&listening.forward.target);
+                log::info!("Allocated port {port} for remote forward to {target}");
+                listening.allocated = Some(port);
+                Some(Answered::Listening)
+            }
+            None => {
+                log::error!("Invalid allocated port for remote forward");
+                refused(listening)
+            }
+        }
+    }
+
+    /// The target of a connection that the server announces. `None`: nobody asked for that listener.
+    pub(crate) fn target(&self, kind: &OpenRequest) -> Option<&Target> {
+        let matches = |listening: &&Listening| {
+            !listening.refused
+                && match (kind, &listening.forward.listen) {
+                    (OpenRequest::ForwardedTcpip(ends), Listen::Tcp { port, .. }) => {
+                        let host = listening.forward.listen.remote_address().unwrap_or_default();
+                        let port = if *port == 0 { listening.allocated } else { Some(*port) };
+                        host.as_bytes() == ends.host && port.map(u32::from) == Some(ends.port)
+                    }
+                    (OpenRequest::ForwardedStreamlocal { path }, Listen::Unix(listen)) => {
+                        listen.written().as_bytes() == path
+                    }
+                    _ => false,
+                }
+        };
+        self.forwards.iter().find(matches).map(|listening| &listening.forward.target)
+    }
+}
+
+/// What is listened on, as messages have it.
+fn shown(forward: &Forward) -> String {
+    match &forward.listen {
+        Listen::Tcp { bind, port } => format!("{}:{port}", bind.as_deref().unwrap_or("LOCALHOST")),
+        Listen::Unix(path) => format!("{path}:-2"),
+    }
+}
+
+/// The remedy for a listener that a stock server cannot do with.
+pub(crate) fn remedy(forward: &Forward, ours: bool) -> Option<String> {
+    local::remedy(forward, Form::Remote, ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sockward_config::lookup::NoLookup;
+    use sockward_proto::event::TcpEnds;
+
+    fn remote(specs: &[(&str, Option<u16>)]) -> Remote {
+        let forwards = specs
+            .iter()
+            .map(|(spec, allocated)| Listening {
+                forward: Forward::parse(spec.as_bytes(), Form::Remote, &NoLookup).unwrap(),
+                allocated: *allocated,
+                refused: false,
+            })
+            .collect();
+        Remote { forwards, asked: HashMap::new() }
+    }
+
+    fn tcp(host: &str, port: u32) -> OpenRequest {
+        let host = host.as_bytes().to_vec();
+        OpenRequest::ForwardedTcpip(TcpEnds { host, port, origin_host: vec![], origin_port: 1 })
+    }
+
+    #[test]
+    fn connections_belong_to_the_listener_that_was_asked_for() {
+        let mut remote = remote(&[
+            ("80:a:1", None),
+            ("*:80:b:2", None),
+            ("0:c:3", Some(4000)),
+            ("/s:d:4", None),
+            ("0:e:5", None),
+        ]);
+        let target = |remote: &Remote, kind: &OpenRequest| remote.target(kind).map(local::target);
+        assert_eq!(target(&remote, &tcp("localhost", 80)).as_deref(), Some("a:1"));
+        assert_eq!(target(&remote, &tcp("", 80)).as_deref(), Some("b:2"));
+        assert_eq!(target(&remote, &tcp("localhost", 4000)).as_deref(), Some("c:3"));
+        for unknown in
+            [tcp("localhost", 81), tcp("127.0.0.1", 80), tcp("localhost", 0), tcp("localhost", 70_000)]
+        {
+            assert_eq!(target(&remote, &unknown), None, "{unknown:?}");
+        }
+        let path = |path: &str| OpenRequest::ForwardedStreamlocal { path: path.into() };
+        assert_eq!(target(&remote, &path("/s")).as_deref(), Some("d:4"));
+        assert_eq!(target(&remote, &path("/t")), None);
+        assert_eq!(target(&remote, &OpenRequest::Session), None);
+        remote.forwards[0].refused = true;
+        assert_eq!(target(&remote, &tcp("localhost", 80)), None);
+    }
+}

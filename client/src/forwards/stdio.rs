@@ -1,0 +1,83 @@
+//! `-W`: our standard input and output joined with a target that the server connects to.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use sockward_config::forward::Target;
+use sockward_drive::{Closing, Ends, Env, Pipes, Session};
+use sockward_proto::event::{OpenRequest, TcpEnds};
+use sockward_proto::{ChannelId, Connection, Result};
+use sockward_sys::fd;
+
+use super::local;
+use crate::jobs::{Job, Jobs};
+use crate::stdio;
+
+/// The one connection.
+pub(crate) struct Stdio {
+    channel: ChannelId,
+    /// Our standard streams until the channel is open.
+    streams: Option<(OwnedFd, OwnedFd)>,
+    output: Option<Job<()>>,
+    finished: bool,
+}
+
+impl Stdio {
+    /// Asks the server to connect.
+    pub(crate) fn open(target: &Target, conn: &mut Connection) -> Result<Option<Self>> {
+        let (origin_host, origin_port) = local::origin(None);
+        let request = match target {
+            Target::Tcp { host, port } => OpenRequest::DirectTcpip(TcpEnds {
+                host: host.clone().into_bytes(),
+                port: u32::from(*port),
+                origin_host: origin_host.into_bytes(),
+                origin_port,
+            }),
+            Target::Unix(path) => OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec() },
+            Target::Socks => return Ok(None),
+        };
+        let channel = conn.open_channel(&request)?;
+        let streams = fd::duplicate(io::stdin()).and_then(|input| Ok((input, fd::take_stdout()?)));
+        let streams = streams.inspect_err(|e| log::error!("cannot use the standard streams: {e}")).ok();
+        Ok(Some(Stdio { channel, streams, output: None, finished: false }))
+    }
+
+    /// The channel.
+    pub(crate) fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// Whether a channel is this one.
+    pub(crate) fn is(&self, channel: ChannelId) -> bool {
+        self.channel == channel
+    }
+
+    /// The server has connected.
+    pub(crate) fn opened(&mut self, session: &mut Session, env: &mut Env<'_>, jobs: &Jobs) -> io::Result<()> {
+        let (input, output) = self.streams.take().ok_or_else(|| io::Error::other("they are not there"))?;
+        let input = stdio::input(jobs, input)?;
+        let output = stdio::output(jobs, output)?;
+        self.output = Some(output.done);
+        session.attach(self.channel, Closing::Automatic);
+        let pipes = Pipes { input: Some(input), output: Some(output.end), error: None };
+        session.set_ends(self.channel, Ends::Pipes(Box::new(pipes)), env)
+    }
+
+    /// The channel is gone, everything is in our pipe to standard output.
+    pub(crate) fn finished(&mut self) {
+        self.finished = true;
+    }
+
+    /// Whether everything has been written.
+    pub(crate) fn is_over(&mut self) -> bool {
+        if self.output.as_ref().is_some_and(|job| job.poll().is_some()) {
+            self.output = None;
+        }
+        self.finished && self.output.is_none()
+    }
+
+    /// What still writes.
+    pub(crate) fn into_output(self) -> Option<Job<()>> {
+        self.output
+    }
+}

@@ -1,0 +1,411 @@
+//! After the login: forwardings are set up, the session is opened, and what happens on the connection goes to whom it
+//! concerns. Says when everything is over. Mirror of the worker's `login.rs`.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Token;
+use sockward_config::forward::Form;
+use sockward_drive::{Env, PumpEvent, Session};
+use sockward_proto::{ChannelId, Event, Result};
+use sockward_sys::log as logger;
+
+use crate::background::Background;
+use crate::escape::{self, Command};
+use crate::forwards::local::{self, Listeners};
+use crate::forwards::stdio::Stdio;
+use crate::forwards::{Forwards, failure};
+use crate::jobs::{Job, Jobs};
+use crate::plan::Plan;
+use crate::sessions::{Hopeless, MainSession};
+use crate::trust::Trust;
+use crate::{FAILURE, messages, start};
+
+/// What goes on over one connection.
+pub(crate) struct Login {
+    plan: Arc<Plan>,
+    jobs: Jobs,
+    trust: Trust,
+    state: State,
+    forwards: Forwards,
+    session: Option<MainSession>,
+    stdio: Option<Stdio>,
+    /// Set when this program is to end.
+    exit: Option<u8>,
+}
+
+enum State {
+    /// Nothing was done yet.
+    New,
+    /// LocalCommand runs.
+    LocalCommand(Job<()>),
+    /// The session, if there is one, has been asked for.
+    Running,
+}
+
+impl Login {
+    /// Just let in; [`Self::turn`] does the rest. `token` makes the poller's tokens for connections under way.
+    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, trust: Trust, token: fn(usize) -> Token) -> Self {
+        Login {
+            forwards: Forwards::new(Arc::clone(&plan), jobs.clone(), token),
+            plan,
+            jobs,
+            trust,
+            state: State::New,
+            session: None,
+            stdio: None,
+            exit: None,
+        }
+    }
+
+    /// Set when this program is to end.
+    pub(crate) fn exit(&self) -> Option<u8> {
+        self.exit
+    }
+
+    /// When to call [`Self::turn`] even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.forwards.deadline()
+    }
+
+    /// The channel that is joined to our standard streams.
+    pub(crate) fn main_channel(&self) -> Option<ChannelId> {
+        let session = self.session.as_ref().map(MainSession::channel);
+        session.or_else(|| self.stdio.as_ref().map(Stdio::channel))
+    }
+
+    /// What still writes to our standard streams.
+    pub(crate) fn into_outputs(self) -> Vec<Job<()>> {
+        let outputs = self.session.map(MainSession::into_outputs).unwrap_or_default();
+        outputs.into_iter().chain(self.stdio.and_then(Stdio::into_output)).collect()
+    }
+
+    fn fatal(&mut self, text: &str) {
+        log::error!(target: "fatal", "{text}");
+        self.exit = Some(FAILURE);
+    }
+
+    // ---- setting up ----
+
+    /// Does what has become possible: at first everything, later what jobs, people and listeners bring.
+    pub(crate) fn turn(
+        &mut self,
+        session: &mut Session,
+        env: &mut Env<'_>,
+        listeners: &mut Listeners,
+        background: &mut Background,
+    ) -> Result<()> {
+        match &self.state {
+            State::New => self.set_up(session, env, listeners)?,
+            State::LocalCommand(job) => {
+                if job.poll().is_some() {
+                    self.open_session(session)?;
+                }
+            }
+            State::Running => {}
+        }
+        let settings = &self.plan.configuration.settings;
+        let confirmed = !settings.exit_on_forward_failure || !self.forwards.is_asking();
+        if matches!(self.state, State::Running) && confirmed && self.exit.is_none() {
+            background.enter(&self.plan);
+        }
+        self.forwards.wake(session, env)?;
+        while session.conn.is_open() && session.conn.channels_left() > 0 {
+            let Some(accepted) = listeners.accept(env.now) else { break };
+            self.forwards.accepted(accepted, &mut session.conn)?;
+        }
+        while let Some(command) = self.session.as_ref().and_then(MainSession::command) {
+            self.command(command, session)?;
+        }
+        self.see_whether_over();
+        Ok(())
+    }
+
+    fn set_up(&mut self, session: &mut Session, env: &mut Env<'_>, listeners: &mut Listeners) -> Result<()> {
+        self.state = State::Running;
+        let plan = Arc::clone(&self.plan);
+        let ours = session.conn.peer_version().starts_with(b"SSH-2.0-Sockward_");
+        if let Some(target) = &plan.configuration.stdio_forward {
+            if let Some(remedy) = stdio_remedy(target).filter(|_| !ours) {
+                self.fatal(&remedy);
+                return Ok(());
+            }
+            self.stdio = Stdio::open(target, &mut session.conn)?;
+        }
+        if self.trust == Trust::Full {
+            self.set_up_local(ours, env, listeners);
+            if self.exit.is_none() {
+                self.set_up_remote(ours, session)?;
+            }
+        } else {
+            self.refuse_forwards();
+        }
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        match plan.configuration.local_command() {
+            Ok(None) => self.open_session(session),
+            Ok(Some(command)) => {
+                match self.jobs.start(move || run_local_command(&command)) {
+                    Ok(job) => self.state = State::LocalCommand(job),
+                    Err(e) => self.fatal(&format!("cannot start a thread: {e}")),
+                }
+                Ok(())
+            }
+            Err(e) => {
+                self.fatal(&format!("LocalCommand: {e}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn set_up_local(&mut self, ours: bool, env: &mut Env<'_>, listeners: &mut Listeners) {
+        let plan = Arc::clone(&self.plan);
+        let settings = &plan.configuration.settings;
+        let forwards = &settings.local_forwards.0;
+        // After a reconnection they are there already.
+        if !listeners.is_empty() || forwards.is_empty() {
+            return;
+        }
+        let mut bound = 0;
+        for forward in forwards {
+            log::debug!("Local connections to {}", local::describe(forward, settings.gateway_ports));
+            match local::remedy(forward, Form::Local, ours) {
+                Some(remedy) => log::error!("{remedy}"),
+                None => bound += usize::from(listeners.bind(forward, &plan, env.registry)),
+            }
+        }
+        let failed = "Could not request local forwarding.";
+        if bound < forwards.len() && settings.exit_on_forward_failure {
+            self.fatal(failed);
+        } else if bound == 0 {
+            log::error!("{failed}");
+        }
+    }
+
+    fn set_up_remote(&mut self, ours: bool, session: &mut Session) -> Result<()> {
+        let impossible = self.forwards.ask_remote(ours, &mut session.conn)?;
+        let strict = self.plan.configuration.settings.exit_on_forward_failure;
+        for remedy in impossible {
+            if strict {
+                self.fatal(&remedy);
+            } else {
+                log::error!("{remedy}");
+            }
+        }
+        Ok(())
+    }
+
+    /// A host that nobody vouches for gets no forwardings.
+    fn refuse_forwards(&mut self) {
+        let settings = &self.plan.configuration.settings;
+        if settings.local_forwards.0.is_empty() && settings.remote_forwards.0.is_empty() {
+            return;
+        }
+        log::error!("Port forwarding is disabled to avoid man-in-the-middle attacks.");
+        if settings.exit_on_forward_failure {
+            self.fatal("Error: forwarding disabled due to host key check failure");
+        }
+    }
+
+    fn open_session(&mut self, session: &mut Session) -> Result<()> {
+        self.state = State::Running;
+        if self.plan.has_session() {
+            self.session = Some(MainSession::open(Arc::clone(&self.plan), &mut session.conn)?);
+        }
+        let knows = [&b"SSH-2.0-OpenSSH_"[..], b"SSH-2.0-Sockward_"];
+        if knows.iter().any(|name| session.conn.peer_version().starts_with(name)) {
+            log::debug!("Requesting no-more-sessions@openssh.com");
+            session.conn.no_more_sessions()?;
+        }
+        log::debug!("Entering interactive session.");
+        Ok(())
+    }
+
+    // ---- what happens ----
+
+    /// Something happened on the connection layer.
+    pub(crate) fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
+        match event {
+            Event::Opened(channel) => {
+                let opened = if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
+                    return main.opened(session, env, &self.jobs);
+                } else if let Some(stdio) = self.stdio.as_mut().filter(|s| s.is(channel)) {
+                    stdio.opened(session, env, &self.jobs)
+                } else {
+                    return self.forwards.opened(channel, session, env).map(drop);
+                };
+                if let Err(e) = opened {
+                    self.fatal(&format!("cannot use the standard streams: {e}"));
+                }
+            }
+            Event::OpenFailed { channel, reason, text } => {
+                let text = String::from_utf8_lossy(&text);
+                log::info!("channel {}: open failed: {}: {text}", channel.index(), failure(reason));
+                if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
+                    main.refused();
+                } else if self.stdio.as_ref().is_some_and(|s| s.is(channel)) {
+                    self.fatal("stdio forwarding failed");
+                } else {
+                    self.forwards.open_failed(channel);
+                }
+            }
+            Event::RequestAnswered { channel, ok } => {
+                if let Some(main) = self.session.as_mut().filter(|s| s.is(channel))
+                    && let Err(Hopeless(text)) = main.answered(ok)
+                {
+                    self.fatal(&text);
+                }
+            }
+            Event::Requested(question) => {
+                return match self.session.as_mut().filter(|s| s.is(question.channel)) {
+                    Some(main) => main.requested(question, session),
+                    None => session.conn.answer_request(question, false),
+                };
+            }
+            Event::Closed(channel) => {
+                if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
+                    main.closed();
+                }
+            }
+            Event::GlobalAnswered { id, reply } => {
+                if let Some(what) = self.forwards.answered(id, reply.as_deref()) {
+                    self.refused(&what);
+                }
+            }
+            Event::OpenRequested(question) => return self.forwards.open_requested(question, session, env),
+            // A server asks for no listeners, and its other host keys are not learned yet: dropped, and so refused.
+            Event::Global(_) => {}
+            // The pumps have done what is to be done.
+            Event::Writable(_) | Event::Eof(_) => {}
+            // A server's events, and those before the login: the application or nobody has them.
+            Event::PeerVersion(_)
+            | Event::HostKey(_)
+            | Event::Signature(_)
+            | Event::Keys { .. }
+            | Event::Debug { .. }
+            | Event::AuthReady
+            | Event::AuthFailed { .. }
+            | Event::KeyAcceptable { .. }
+            | Event::Prompts(_)
+            | Event::Banner(_)
+            | Event::Authenticated
+            | Event::AuthRequested(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The server does not listen where it was asked to.
+    fn refused(&mut self, what: &str) {
+        let text = format!("remote port forwarding failed for {what}");
+        if self.plan.configuration.settings.exit_on_forward_failure {
+            self.fatal(&format!("Error: {text}"));
+        } else {
+            log::warn!("Warning: {text}");
+        }
+    }
+
+    /// Something happened to a channel's descriptors.
+    pub(crate) fn pump(&mut self, session: &mut Session, event: PumpEvent) -> Result<()> {
+        match event {
+            PumpEvent::InputEnded(_) => {}
+            PumpEvent::OutputBroken(channel) => {
+                if let Some(main) = self.session.as_ref().filter(|s| s.is(channel)) {
+                    return main.output_broken(&mut session.conn);
+                }
+            }
+            PumpEvent::Finished(channel, _) => {
+                if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
+                    main.finished();
+                } else if let Some(stdio) = self.stdio.as_mut().filter(|s| s.is(channel)) {
+                    stdio.finished();
+                } else {
+                    self.forwards.finished(channel);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The poller says that the n-th connection under way has got somewhere.
+    pub(crate) fn target_ready(&mut self, n: usize, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
+        self.forwards.target_ready(n, session, env)
+    }
+
+    /// The terminal's window has another size.
+    pub(crate) fn window_changed(&self, session: &mut Session) -> Result<()> {
+        match &self.session {
+            Some(main) => main.window_changed(&mut session.conn),
+            None => Ok(()),
+        }
+    }
+
+    /// What a person at the terminal typed for this program.
+    fn command(&mut self, command: Command, session: &mut Session) -> Result<()> {
+        let character = self.plan.configuration.settings.escape_char.0.map_or('~', char::from);
+        match command {
+            Command::Terminate => {
+                messages::to_terminal(&format!("{character}.\r\n"));
+                self.exit = Some(FAILURE);
+            }
+            Command::Suspend => {
+                messages::to_terminal(&format!("{character}^Z [suspend ssh]\r\n"));
+                if let Some(main) = &mut self.session {
+                    return main.suspend(&mut session.conn);
+                }
+            }
+            Command::List => messages::to_terminal(&format!("{character}#\r\n{}", self.forwards.list())),
+            Command::Rekey => return session.conn.rekey(),
+            Command::Louder | Command::Quieter => {
+                let louder = command == Command::Louder;
+                let level = logger::shift_level(louder);
+                let typed = if louder { 'v' } else { 'V' };
+                messages::to_terminal(&format!("{character}{typed} [LogLevel {}]\r\n", level.name()));
+            }
+            Command::Help => messages::to_terminal(&escape::help(character)),
+            Command::Unavailable(typed) => {
+                let typed = char::from(typed);
+                messages::to_terminal(&format!("{character}{typed} escape not available\r\n"));
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the end ----
+
+    fn see_whether_over(&mut self) {
+        if self.exit.is_some() {
+            return;
+        }
+        if self.stdio.as_mut().is_some_and(Stdio::is_over) {
+            log::debug!("stdio forwarding: done");
+            self.exit = Some(0);
+        } else if let Some(main) = &mut self.session
+            && main.is_over()
+            && !self.forwards.is_busy()
+        {
+            self.exit = Some(main.status());
+        }
+    }
+}
+
+fn stdio_remedy(target: &sockward_config::forward::Target) -> Option<String> {
+    match target {
+        sockward_config::forward::Target::Unix(path) => path.stock_server_remedy(),
+        sockward_config::forward::Target::Tcp { .. } | sockward_config::forward::Target::Socks => None,
+    }
+}
+
+/// LocalCommand, by the user's shell and with our standard streams.
+fn run_local_command(command: &OsString) {
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let run = || -> io::Result<()> {
+        start::shell(command, stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).spawn()?.wait().map(drop)
+    };
+    if let Err(e) = run() {
+        log::error!("Couldn't execute LocalCommand: {e}");
+    }
+}

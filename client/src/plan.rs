@@ -1,0 +1,44 @@
+//! What one run of the client is to do: the configuration, and what the command line says beside it.
+
+use std::ffi::{OsStr, OsString};
+
+use sockward_config::ssh::{Configuration, SessionType};
+
+/// What is to be done. It does not change during the run.
+pub(crate) struct Plan {
+    /// All keywords, and what they led to.
+    pub(crate) configuration: Configuration,
+    /// What `-F` said, for a client that reaches a jump host.
+    pub(crate) config_file: Option<OsString>,
+    /// How often `-v` was given.
+    pub(crate) verbosity: u8,
+    /// Whether a terminal is asked for on the server.
+    pub(crate) terminal: bool,
+    /// Whether messages go to standard error.
+    pub(crate) logs_to_stderr: bool,
+    /// The user's home directory.
+    pub(crate) home: OsString,
+}
+
+impl Plan {
+    /// The server's name as messages have it.
+    pub(crate) fn host(&self) -> &str {
+        &self.configuration.host
+    }
+
+    /// What `~` stands for.
+    pub(crate) fn home(&self) -> &OsStr {
+        &self.home
+    }
+
+    /// Whether the server is reached through a command instead of by TCP.
+    pub(crate) fn has_proxy(&self) -> bool {
+        let settings = &self.configuration.settings;
+        settings.proxy_command.is_some() || settings.proxy_jump.is_some()
+    }
+
+    /// Whether a session channel is opened.
+    pub(crate) fn has_session(&self) -> bool {
+        self.configuration.settings.session_type != SessionType::None
+    }
+}

@@ -1,0 +1,369 @@
+//! The client's loop: one poller for the network, forwarded connections, listeners, signals and jobs. Makes the
+//! connection, gives it its turns, and ends the program as ssh ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use sockward_drive::{Buffers, End, Env, Net, Session, Status, Subject};
+use sockward_sys::signal::{Signal, Signals};
+use sockward_sys::{limits, terminal};
+
+use crate::application::Application;
+use crate::background::Background;
+use crate::connect::{Connector, Step};
+use crate::forwards::local::Listeners;
+use crate::jobs::{Job, Jobs};
+use crate::plan::Plan;
+use crate::proxy::{self, Proxy};
+use crate::{FAILURE, handshake, messages};
+
+/// The poller's numbers of our own: jobs, signals, the connection on its way. Behind them listeners and connections to
+/// targets take turns.
+const JOBS: usize = 0;
+const SIGNALS: usize = 1;
+const CONNECTOR: usize = 2;
+const FIRST_FREE: usize = 4;
+
+/// The n-th local listener.
+fn listener_token(n: usize) -> Token {
+    Subject::App(FIRST_FREE + 2 * n).token()
+}
+
+/// The n-th connection to a target of the server's listeners.
+fn target_token(n: usize) -> Token {
+    Subject::App(FIRST_FREE + 2 * n + 1).token()
+}
+
+/// The one session's number.
+const SESSION: usize = 0;
+
+/// Events taken from the poller at once.
+const EVENTS: usize = 1024;
+
+/// How long the last packets may take on their way out.
+const GOOD_BYE: Duration = Duration::from_secs(2);
+
+/// An exit status.
+type Exit = u8;
+
+/// The process. What stands beside the stage outlives a connection.
+struct Process {
+    plan: Arc<Plan>,
+    poll: Poll,
+    buffers: Buffers,
+    jobs: Jobs,
+    signals: Signals,
+    listeners: Listeners,
+    background: Background,
+    stage: Stage,
+}
+
+/// How far the connection is.
+enum Stage {
+    /// On its way.
+    Connecting(Connector),
+    /// There.
+    Connected(Box<Connected>),
+    /// Gone: the last bytes reach the standard streams.
+    Over,
+}
+
+struct Connected {
+    session: Session,
+    app: Application,
+    proxy: Option<Proxy>,
+    address: Option<SocketAddr>,
+    /// ConnectTimeout: until then the server must have shown its key.
+    deadline: Option<Instant>,
+}
+
+/// What a turn came to.
+enum Turn {
+    Idle,
+    /// There is more to do at once.
+    Busy,
+    End(Exit),
+}
+
+/// Whether anybody waits for what was received to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// A signal ends the program.
+    Yes,
+    No,
+}
+
+/// Makes the connection that is planned and serves it to its end.
+pub(crate) fn run(plan: Plan) -> Exit {
+    let result = Background::prepare(&plan).and_then(|background| Process::new(plan, background)?.serve());
+    result.unwrap_or_else(|e| {
+        log::error!(target: "fatal", "{e}");
+        FAILURE
+    })
+}
+
+impl Process {
+    fn new(plan: Plan, background: Background) -> io::Result<Self> {
+        // Whoever started us with a signal ignored (nohup) means it.
+        let endings = [Signal::Hangup, Signal::Interrupt, Signal::Quit, Signal::Terminate];
+        let mut wanted: Vec<Signal> = endings.into_iter().filter(|signal| !signal.is_ignored()).collect();
+        wanted.push(Signal::WindowChange);
+        let signals = Signals::new(&wanted)?;
+        let poll = Poll::new()?;
+        let jobs = Jobs::new(&poll, Subject::App(JOBS).token())?;
+        let fd = signals.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), Subject::App(SIGNALS).token(), Interest::READABLE)?;
+        if let Err(e) = limits::raise_nofile().and_then(|_| limits::no_core_files()) {
+            log::debug!("cannot set limits: {e}");
+        }
+        let mut process = Process {
+            plan: Arc::new(plan),
+            poll,
+            buffers: Buffers::default(),
+            jobs,
+            signals,
+            listeners: Listeners::new(listener_token),
+            background,
+            stage: Stage::Over,
+        };
+        process.connect()?;
+        Ok(process)
+    }
+
+    /// Sets out for the server.
+    fn connect(&mut self) -> io::Result<()> {
+        if self.plan.has_proxy() {
+            let (net, proxy) = proxy::start(&self.plan, &self.jobs).map_err(io::Error::other)?;
+            let timeout = self.plan.configuration.settings.connect_timeout.0;
+            let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+            return self.begin(net, Some(proxy), None, deadline);
+        }
+        let token = Subject::App(CONNECTOR).token();
+        self.stage = Stage::Connecting(Connector::new(Arc::clone(&self.plan), &self.jobs, token)?);
+        Ok(())
+    }
+
+    /// The server is reached.
+    fn begin(
+        &mut self,
+        net: Net,
+        proxy: Option<Proxy>,
+        address: Option<SocketAddr>,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        let now = Instant::now();
+        let session = handshake::start(&self.plan, net, SESSION, self.poll.registry(), now);
+        let session = session.map_err(io::Error::other)?;
+        let app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), address, target_token);
+        let connected = Connected { session, app, proxy, address, deadline };
+        self.stage = Stage::Connected(Box::new(connected));
+        Ok(())
+    }
+
+    fn serve(&mut self) -> io::Result<Exit> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut busy = true;
+        loop {
+            let until = if busy { Some(Instant::now()) } else { self.deadline() };
+            self.wait(&mut events, until)?;
+            let now = Instant::now();
+            for event in &events {
+                self.ready(event, now);
+            }
+            if let Some(exit) = self.signalled()? {
+                return Ok(exit);
+            }
+            busy = match self.turn(now)? {
+                Turn::Idle => false,
+                Turn::Busy => true,
+                Turn::End(exit) => return Ok(exit),
+            };
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events, until: Option<Instant>) -> io::Result<()> {
+        let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
+        match self.poll.poll(events, timeout) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Connecting(connector) => connector.deadline(),
+            Stage::Connected(connected) => {
+                let silence = connected.deadline.filter(|_| !connected.app.has_met_the_server());
+                let session = connected.session.deadline();
+                let all = [session, connected.app.deadline(), self.listeners.deadline(), silence];
+                all.into_iter().flatten().min()
+            }
+            Stage::Over => None,
+        }
+    }
+
+    /// Notes what the poller says, for the turn.
+    fn ready(&mut self, event: &mio::event::Event, now: Instant) {
+        match (Subject::of(event.token()), &mut self.stage) {
+            (Some(Subject::App(n)), stage) if n >= FIRST_FREE => {
+                let n = n - FIRST_FREE;
+                if n.is_multiple_of(2) {
+                    self.listeners.ready(n / 2);
+                } else if let Stage::Connected(connected) = stage {
+                    let Connected { session, app, .. } = &mut **connected;
+                    let mut env = Env { registry: self.poll.registry(), buffers: &mut self.buffers, now };
+                    // An error has ended the connection, which the turn finds out.
+                    let _ = app.target_ready(n / 2, session, &mut env);
+                }
+            }
+            (_, Stage::Connected(connected)) => note(&mut connected.session, event),
+            (_, Stage::Connecting(_) | Stage::Over) => {}
+        }
+    }
+
+    /// Obeys signals. Before the login one ends this process as if nobody handled it.
+    fn signalled(&mut self) -> io::Result<Option<Exit>> {
+        while let Some(signal) = self.signals.next()? {
+            let connected = match &mut self.stage {
+                Stage::Connected(connected) => Some(&mut **connected),
+                Stage::Connecting(_) | Stage::Over => None,
+            };
+            match (signal, connected) {
+                (Signal::WindowChange | Signal::Child, Some(connected)) => {
+                    // An error has ended the connection, which the turn finds out.
+                    let _ = connected.app.window_changed(&mut connected.session);
+                }
+                (Signal::WindowChange | Signal::Child, None) => {}
+                (_, connected) if connected.as_ref().is_none_or(|c| !c.app.is_logged_in()) => {
+                    terminal::restore_all();
+                    drop(connected.and_then(|connected| connected.proxy.take()));
+                    signal.end_process();
+                }
+                (Signal::Terminate, _) if !self.plan.has_session() => {
+                    return self.finish(0, Haste::Yes).map(Some);
+                }
+                (Signal::Hangup | Signal::Interrupt | Signal::Quit | Signal::Terminate, _) => {
+                    let exit = self.finish(FAILURE, Haste::Yes)?;
+                    log::info!(target: "verbose", "Killed by signal {}.", signal.raw());
+                    return Ok(Some(exit));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn turn(&mut self, now: Instant) -> io::Result<Turn> {
+        match &mut self.stage {
+            Stage::Connecting(connector) => match connector.step(self.poll.registry(), now) {
+                Step::Waiting => Ok(Turn::Idle),
+                Step::Failed => Ok(Turn::End(FAILURE)),
+                Step::Connected { socket, address, deadline } => {
+                    self.begin(Net::socket(socket), None, Some(address), deadline)?;
+                    Ok(Turn::Busy)
+                }
+            },
+            Stage::Connected(_) => self.work(now),
+            Stage::Over => Ok(Turn::End(FAILURE)),
+        }
+    }
+
+    fn work(&mut self, now: Instant) -> io::Result<Turn> {
+        let Stage::Connected(connected) = &mut self.stage else { return Ok(Turn::Idle) };
+        let Connected { session, app, deadline, address, .. } = &mut **connected;
+        let mut env = Env { registry: self.poll.registry(), buffers: &mut self.buffers, now };
+        if deadline.is_some_and(|at| at <= now) && !app.has_met_the_server() {
+            messages::too_late(*address);
+            return self.finish(FAILURE, Haste::Yes).map(Turn::End);
+        }
+        let result = session.work(&mut env, app).and_then(|status| {
+            // What the events led to; what it has to say to the server goes out with the next work.
+            let turned = app.turn(session, &mut env, &mut self.listeners, &mut self.background);
+            turned.map(|()| status).map_err(End::Protocol)
+        });
+        if let Some(exit) = app.exit() {
+            return self.finish(exit, Haste::No).map(Turn::End);
+        }
+        match result {
+            Ok(Status::Idle) if !session.can_flush() => Ok(Turn::Idle),
+            Ok(Status::Idle | Status::Busy) => Ok(Turn::Busy),
+            Err(end) => {
+                messages::ended(&end, app.stage(), self.plan.host(), *address);
+                self.finish(FAILURE, Haste::No).map(Turn::End)
+            }
+        }
+    }
+
+    // ---- the end ----
+
+    /// Says good-bye, and waits until what was received has reached the standard streams.
+    fn finish(&mut self, exit: Exit, haste: Haste) -> io::Result<Exit> {
+        let Stage::Connected(connected) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Ok(exit);
+        };
+        let Connected { mut session, mut app, mut proxy, .. } = *connected;
+        let had_session = app.is_logged_in();
+        session.conn.disconnect("disconnected by user");
+        self.until(Some(Instant::now() + GOOD_BYE), |_, events| {
+            events.iter().for_each(|event| note(&mut session, event));
+            session.flush_last()
+        })?;
+        if let Some(channel) = app.main_channel().filter(|_| haste == Haste::No) {
+            self.until(None, |process, events| {
+                events.iter().for_each(|event| note(&mut session, event));
+                let Process { poll, buffers, .. } = process;
+                let mut env = Env { registry: poll.registry(), buffers, now: Instant::now() };
+                session.write_out(channel, &mut env, &mut app)
+            })?;
+        }
+        let mut outputs = app.into_outputs();
+        outputs.extend(proxy.as_mut().and_then(Proxy::end));
+        // Closes our ends of the pipes: the threads write what is in them, and end.
+        drop(session);
+        if haste == Haste::No {
+            self.until(None, |_, _| {
+                outputs.retain(|job: &Job<()>| job.poll().is_none());
+                outputs.is_empty()
+            })?;
+        }
+        if had_session && self.plan.terminal {
+            messages::session_closed(&self.plan);
+        }
+        Ok(exit)
+    }
+
+    /// Waits for something, until a time or until a signal says that this is enough.
+    fn until(
+        &mut self,
+        end: Option<Instant>,
+        mut done: impl FnMut(&mut Self, &Events) -> bool,
+    ) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !done(self, &events) && end.is_none_or(|at| Instant::now() < at) {
+            self.wait(&mut events, end)?;
+            while let Some(signal) = self.signals.next()? {
+                if !matches!(signal, Signal::WindowChange | Signal::Child) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Notes what the poller says about the connection's descriptors.
+fn note(session: &mut Session, event: &mio::event::Event) {
+    match Subject::of(event.token()) {
+        Some(Subject::Net { .. }) => session.net_ready(event),
+        Some(Subject::Pump { pump, role, .. }) => session.pump_ready(pump, role, event),
+        // Jobs, signals and the connector are looked after in each turn.
+        Some(Subject::App(_)) | None => {}
+    }
+}

@@ -1,0 +1,81 @@
+//! The algorithms this program has, for the configuration to choose from, and the lists of `-Q`.
+
+use sockward_config::algorithms::Names;
+use sockward_config::ssh::{Algorithms, QUERIES, Query};
+use sockward_crypto::{Cipher, KexMethod, KeyAlgorithm, KeyType, Mac, SignatureAlg};
+
+/// Names of algorithms, each list in order of preference.
+pub(crate) struct Supported {
+    ciphers: Vec<&'static str>,
+    macs: Vec<&'static str>,
+    kex: Vec<&'static str>,
+    keys: Vec<&'static str>,
+    ca_signatures: Vec<&'static str>,
+}
+
+impl Supported {
+    /// What this build has on this processor.
+    pub(crate) fn new() -> Self {
+        Supported {
+            ciphers: Cipher::preferred().iter().map(|cipher| cipher.name()).collect(),
+            macs: Mac::NAMES.iter().map(|(name, _)| *name).collect(),
+            kex: KexMethod::NAMES.iter().map(|(name, _)| *name).collect(),
+            keys: KeyAlgorithm::all().map(KeyAlgorithm::name).collect(),
+            ca_signatures: SignatureAlg::ALL.iter().map(|alg| alg.name()).collect(),
+        }
+    }
+
+    /// As the configuration wants them. Everything there is is also used by default.
+    pub(crate) fn algorithms(&self) -> Algorithms<'_> {
+        fn all<'n>(names: &'n [&'n str]) -> Names<'n> {
+            Names { supported: names, default: names }
+        }
+        Algorithms {
+            ciphers: all(&self.ciphers),
+            macs: all(&self.macs),
+            kex: all(&self.kex),
+            host_keys: all(&self.keys),
+            user_keys: all(&self.keys),
+            ca_signatures: all(&self.ca_signatures),
+        }
+    }
+}
+
+/// What `-Q` prints, one name a line.
+pub(crate) fn list(query: Query) -> Vec<&'static str> {
+    let plain = || KeyType::ALL.into_iter().map(KeyType::name);
+    let certificates = || KeyType::ALL.into_iter().map(KeyType::certificate_name);
+    match query {
+        Query::Cipher => Cipher::NAMES.iter().map(|(name, _)| *name).collect(),
+        Query::CipherAuth => {
+            Cipher::NAMES.iter().filter(|(_, cipher)| cipher.is_aead()).map(|(name, _)| *name).collect()
+        }
+        Query::Compression => vec!["none"],
+        Query::Kex => KexMethod::NAMES.iter().map(|(name, _)| *name).collect(),
+        Query::Mac => Mac::NAMES.iter().map(|(name, _)| *name).collect(),
+        Query::Key => plain().chain(certificates()).collect(),
+        Query::KeyPlain => plain().collect(),
+        Query::KeyCert => certificates().collect(),
+        Query::KeySig => KeyAlgorithm::all().map(KeyAlgorithm::name).collect(),
+        Query::KeyCaSign | Query::Sig => SignatureAlg::ALL.iter().map(|alg| alg.name()).collect(),
+        Query::ProtocolVersion => vec!["2"],
+        Query::Help => QUERIES.iter().map(|(name, _)| *name).filter(|name| *name != "help").collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_has_an_answer_without_repetition() {
+        for (name, query) in QUERIES {
+            let mut names = list(*query);
+            assert!(!names.is_empty(), "{name}");
+            let before = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), before, "{name}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! From the arguments to a plan: command line, configuration files, where messages go, what is printed at once.
+//!
+//! ```text
+//!   arguments ─▶ Invocation ─┬─ -Q, -V ─▶ printed
+//!                            └─ files ─▶ Configuration ─┬─ -G ─▶ printed
+//!                                                       └─▶ Plan
+//! ```
+
+mod algorithms;
+mod machine;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use sockward_config::choice::LogLevel;
+use sockward_config::forward::Target;
+use sockward_config::lookup::Lookup;
+use sockward_config::ssh::{
+    self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, Invocation, Remark, RequestTty,
+    SessionType, Severity, USAGE,
+};
+use sockward_sys::log as logger;
+
+pub(crate) use machine::{ThisMachine, shell};
+
+use crate::plan::Plan;
+use algorithms::Supported;
+
+/// The system's configuration file.
+const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
+
+/// What the arguments lead to.
+pub(crate) enum Start {
+    /// Everything is done.
+    Done,
+    /// A connection is to be made.
+    Connect(Box<Plan>),
+}
+
+/// The program ends here; what there is to say has been said.
+pub(crate) struct Failed;
+
+/// Follows the arguments, the first of which is the program's name.
+pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
+    let supported = Supported::new();
+    let names = supported.algorithms();
+    let action = ssh::parse_arguments(args.into_iter().skip(1), &ThisMachine, &names);
+    let invocation = match action {
+        Ok(Action::Run(invocation)) => invocation,
+        Ok(Action::Query(query)) => {
+            return print(
+                algorithms::list(query).into_iter().flat_map(|name| [name, "\n"]).collect::<String>(),
+            );
+        }
+        Ok(Action::Version) => {
+            eprintln!("{}", crate::VERSION);
+            return Ok(Start::Done);
+        }
+        Err(error) => return Err(refuse(&error)),
+    };
+    let target = log_target(&invocation)?;
+    set_log(target.clone(), invocation.options.log_level.unwrap_or(LogLevel::Info))?;
+    let configuration = load(&invocation, &names).map_err(fatal)?;
+    set_log(with_facility(target, &configuration), configuration.settings.log_level)?;
+    for remark in &configuration.remarks {
+        tell(remark);
+    }
+    if invocation.print_configuration {
+        return print(configuration.dump(&names));
+    }
+    let missing = ssh::missing(&configuration.settings, &names);
+    for remark in &missing {
+        tell(remark);
+    }
+    if missing.iter().any(|remark| remark.severity == Severity::Refuse) {
+        return Err(Failed);
+    }
+    refuse_what_comes_later(&invocation, &configuration).map_err(fatal)?;
+    Ok(Start::Connect(Box::new(plan(&invocation, configuration))))
+}
+
+/// A fault of the command line, before there is a logger.
+fn refuse(error: &CommandLineError) -> Failed {
+    match error {
+        CommandLineError::Usage(text) => {
+            if let Some(text) = text {
+                eprintln!("{text}");
+            }
+            eprint!("{USAGE}");
+        }
+        CommandLineError::Message(text) => eprintln!("{text}"),
+    }
+    Failed
+}
+
+fn fatal(text: impl AsRef<str>) -> Failed {
+    log::error!(target: "fatal", "{}", text.as_ref());
+    Failed
+}
+
+fn print(text: impl AsRef<[u8]>) -> Result<Start, Failed> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Start::Done),
+        Err(e) => Err(fatal(format!("cannot write: {e}"))),
+    }
+}
+
+fn log_target(invocation: &Invocation) -> Result<logger::Target, Failed> {
+    if invocation.syslog {
+        let facility = logger::Facility::from_name("USER");
+        return facility.map(|facility| logger::Target::Syslog { ident: "ssh", facility }).ok_or(Failed);
+    }
+    Ok(match &invocation.log_file {
+        Some(path) => logger::Target::File(PathBuf::from(path)),
+        None => logger::Target::Stderr,
+    })
+}
+
+fn with_facility(target: logger::Target, configuration: &Configuration) -> logger::Target {
+    let named = logger::Facility::from_name(configuration.settings.syslog_facility.word());
+    match (target, named) {
+        (logger::Target::Syslog { ident, .. }, Some(facility)) => logger::Target::Syslog { ident, facility },
+        (target, _) => target,
+    }
+}
+
+fn set_log(target: logger::Target, level: LogLevel) -> Result<(), Failed> {
+    let path = match &target {
+        logger::Target::File(path) => path.display().to_string(),
+        logger::Target::Stderr | logger::Target::Syslog { .. } | logger::Target::Callback(_) => String::new(),
+    };
+    logger::init(target, log_level(level)).map_err(|e| {
+        eprintln!("Couldn't open logfile {path}: {e}");
+        Failed
+    })
+}
+
+/// The same level in the logger's terms.
+pub(crate) fn log_level(level: LogLevel) -> logger::LogLevel {
+    match level {
+        LogLevel::Quiet => logger::LogLevel::Quiet,
+        LogLevel::Fatal => logger::LogLevel::Fatal,
+        LogLevel::Error => logger::LogLevel::Error,
+        LogLevel::Info => logger::LogLevel::Info,
+        LogLevel::Verbose => logger::LogLevel::Verbose,
+        LogLevel::Debug1 => logger::LogLevel::Debug1,
+        LogLevel::Debug2 => logger::LogLevel::Debug2,
+        LogLevel::Debug3 => logger::LogLevel::Debug3,
+    }
+}
+
+fn tell(remark: &Remark) {
+    match remark.severity {
+        Severity::Refuse => log::error!("{}", remark.what),
+        Severity::Warn => log::warn!("{}", remark.what),
+        Severity::Note => log::debug!("{}", remark.what),
+    }
+}
+
+/// Reads the files that count and makes of all what holds for the connection.
+fn load(invocation: &Invocation, names: &ssh::Algorithms<'_>) -> Result<Configuration, String> {
+    let local = machine::local()?;
+    let (user, system) = match &invocation.config_file {
+        ConfigFile::None => (None, None),
+        ConfigFile::Named(path) => {
+            let path = Path::new(path);
+            let cannot = |e| format!("Can't open user config file {}: {e}", path.display());
+            let file = File::open(path).map_err(cannot)?;
+            (Some((path.display().to_string(), machine::read(file, path)?)), None)
+        }
+        ConfigFile::Usual => {
+            let path = Path::new(&local.home).join(".ssh/config");
+            let user = machine::private_file(&path)?.map(|content| (path.display().to_string(), content));
+            let system = Path::new(SYSTEM_FILE);
+            let content = File::open(system).ok().map(|file| machine::read(file, system)).transpose()?;
+            (user, content.map(|content| (SYSTEM_FILE.to_owned(), content)))
+        }
+    };
+    for (name, _) in [&user, &system].into_iter().flatten() {
+        log::debug!("Reading configuration data {name}");
+    }
+    let files = ConfigFiles {
+        user: user.as_ref().map(|(name, content)| (name.as_str(), content.as_slice())),
+        system: system.as_ref().map(|(name, content)| (name.as_str(), content.as_slice())),
+    };
+    ssh::load(invocation, &files, &local, &ThisMachine, names).map_err(|errors| {
+        let (last, others) =
+            errors.split_last().map_or((None, &[][..]), |(last, others)| (Some(last), others));
+        others.iter().for_each(|error| log::error!("{error}"));
+        last.map_or_else(|| "the configuration cannot be read".to_owned(), ToString::to_string)
+    })
+}
+
+/// Things that would go wrong silently if nobody said that they are not there yet.
+fn refuse_what_comes_later(invocation: &Invocation, configuration: &Configuration) -> Result<(), String> {
+    if invocation.control.is_some() {
+        return Err("-O is not implemented yet: there are no control connections".to_owned());
+    }
+    let settings = &configuration.settings;
+    let forwards = settings.dynamic_forwards.0.iter().chain(&settings.remote_forwards.0);
+    match forwards.into_iter().find(|forward| forward.target == Target::Socks) {
+        Some(forward) => Err(format!("forwarding {forward}: SOCKS is not implemented yet")),
+        None => Ok(()),
+    }
+}
+
+fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
+    let config_file = match &invocation.config_file {
+        ConfigFile::Usual => None,
+        ConfigFile::None => Some(OsString::from("none")),
+        ConfigFile::Named(path) => Some(path.clone()),
+    };
+    Plan {
+        terminal: wants_terminal(&configuration, io::stdin().is_terminal()),
+        config_file,
+        verbosity: invocation.verbosity,
+        logs_to_stderr: invocation.log_file.is_none() && !invocation.syslog,
+        home: ThisMachine.home(None).unwrap_or_default(),
+        configuration,
+    }
+}
+
+/// Whether a terminal is to be asked for on the server.
+fn wants_terminal(configuration: &Configuration, stdin_is_terminal: bool) -> bool {
+    let settings = &configuration.settings;
+    let wanted = match settings.request_tty {
+        RequestTty::No => false,
+        RequestTty::Yes | RequestTty::Force => true,
+        RequestTty::Auto => configuration.command.is_empty(),
+    };
+    if !wanted || settings.session_type == SessionType::None {
+        return false;
+    }
+    let can = stdin_is_terminal && !settings.stdin_null || settings.request_tty == RequestTty::Force;
+    if !can {
+        log::info!("Pseudo-terminal will not be allocated because stdin is not a terminal.");
+    }
+    can
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(arguments: &[&str]) -> Configuration {
+        let supported = Supported::new();
+        let names = supported.algorithms();
+        let arguments = ["-F", "none"].iter().chain(arguments).map(OsString::from);
+        let Ok(Action::Run(invocation)) = ssh::parse_arguments(arguments, &ThisMachine, &names) else {
+            panic!("not an invocation");
+        };
+        load(&invocation, &names).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_is_wanted_where_ssh_wants_one() {
+        for (arguments, on_terminal, elsewhere) in [
+            (&["host"][..], true, false),
+            (&["host", "true"], false, false),
+            (&["-t", "host", "true"], true, false),
+            (&["-tt", "host", "true"], true, true),
+            (&["-T", "host"], false, false),
+            (&["-n", "host"], false, false),
+            (&["-ntt", "host"], true, true),
+            (&["-N", "host"], false, false),
+            (&["-s", "host", "sftp"], false, false),
+        ] {
+            let configuration = configuration(arguments);
+            assert_eq!(wants_terminal(&configuration, true), on_terminal, "{arguments:?}");
+            assert_eq!(wants_terminal(&configuration, false), elsewhere, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_whole_configuration_goes_out_and_in_again() {
+        let supported = Supported::new();
+        let dump = String::from_utf8(configuration(&["-p", "2222", "host"]).dump(&supported.algorithms()));
+        assert!(dump.unwrap().contains("\nport 2222\n"));
+    }
+}
