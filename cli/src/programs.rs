@@ -12,7 +12,11 @@ struct Program {
 }
 
 const PROGRAMS: &[Program] = &[
-    Program { name: "ssh", about: "client; takes ssh(1)'s flags and ssh_config(5)", run: sockward_client::run },
+    Program {
+        name: "ssh",
+        about: "client; takes ssh(1)'s flags and ssh_config(5)",
+        run: sockward_client::run,
+    },
     Program { name: "sshd", about: "server; takes sshd(8)'s flags and sshd_config(5)", run: sshd::main },
 ];
 

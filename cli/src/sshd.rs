@@ -17,7 +17,11 @@ struct Flag {
     set: fn(&mut Options, String) -> Result<(), String>,
 }
 
-const fn flag(letter: char, about: &'static str, set: fn(&mut Options, String) -> Result<(), String>) -> Flag {
+const fn flag(
+    letter: char,
+    about: &'static str,
+    set: fn(&mut Options, String) -> Result<(), String>,
+) -> Flag {
     Flag { letter, argument: None, about, set }
 }
 
@@ -167,7 +171,18 @@ mod tests {
 
     #[test]
     fn flags_as_sshd_takes_them() {
-        let o = options(&["-Ddd", "-f", "/etc/x", "-E/var/log/x", "-oPort=2222", "-p22", "-h", "key", "-T", "-t"]);
+        let o = options(&[
+            "-Ddd",
+            "-f",
+            "/etc/x",
+            "-E/var/log/x",
+            "-oPort=2222",
+            "-p22",
+            "-h",
+            "key",
+            "-T",
+            "-t",
+        ]);
         let o = o.unwrap();
         assert!(o.foreground && o.debug == 2);
         assert_eq!(o.config, Some("/etc/x".into()));

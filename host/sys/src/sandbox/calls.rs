@@ -190,14 +190,13 @@ pub(super) const KILLED_HERE: &[c_long] = &[
 pub(super) const KILLED_HERE: &[c_long] = &[libc::SYS_kexec_file_load];
 
 /// Options that may be read: the result of a connect, and the measured round-trip time.
-pub(super) const GETSOCKOPT: &[(i32, i32)] =
-    &[
-        (libc::SOL_SOCKET, libc::SO_ERROR),
-        // A descriptor that should be a link is checked to be one.
-        (libc::SOL_SOCKET, libc::SO_DOMAIN),
-        (libc::SOL_SOCKET, libc::SO_TYPE),
-        (libc::IPPROTO_TCP, libc::TCP_INFO),
-    ];
+pub(super) const GETSOCKOPT: &[(i32, i32)] = &[
+    (libc::SOL_SOCKET, libc::SO_ERROR),
+    // A descriptor that should be a link is checked to be one.
+    (libc::SOL_SOCKET, libc::SO_DOMAIN),
+    (libc::SOL_SOCKET, libc::SO_TYPE),
+    (libc::IPPROTO_TCP, libc::TCP_INFO),
+];
 
 /// Options that may be set: when bytes leave, and how they are marked (IPQoS).
 pub(super) const SETSOCKOPT: &[(i32, i32)] = &[
