@@ -6,7 +6,7 @@
 //! ```text
 //!   processes    spawn  link  signal  daemon  identity  sandbox  limits
 //!   people       account
-//!   sockets      path ──▶ unix      resolve ──▶ tcp   interface
+//!   sockets      path ──▶ unix      resolve ──▶ tcp ──▶ sock_diag   interface
 //!   the rest     fd  file  create  terminal  log  time
 //! ```
 
@@ -24,6 +24,7 @@ pub mod path;
 pub mod resolve;
 pub mod sandbox;
 pub mod signal;
+pub mod sock_diag;
 pub mod spawn;
 pub mod tcp;
 pub mod terminal;

@@ -204,6 +204,11 @@ pub fn shutdown(socket: impl AsFd) -> io::Result<()> {
 
 /// The smoothed round-trip time (TCP_INFO).
 pub fn round_trip_time(socket: impl AsFd) -> io::Result<Duration> {
+    Ok(Duration::from_micros(info(socket)?.tcpi_rtt.into()))
+}
+
+/// What the kernel tells of a TCP socket (TCP_INFO).
+pub(crate) fn info(socket: impl AsFd) -> io::Result<libc::tcp_info> {
     // SAFETY: all fields are integers, for which zero bytes are valid.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).map_err(io::Error::other)?;
@@ -217,7 +222,7 @@ pub fn round_trip_time(socket: impl AsFd) -> io::Result<Duration> {
             &raw mut length,
         )
     };
-    if rc == 0 { Ok(Duration::from_micros(info.tcpi_rtt.into())) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The local address; `None` for anything but an IP socket (a pipe, a Unix socket).

@@ -25,6 +25,7 @@ pub use connect::{connect, connect_path, pair};
 pub use listener::Listener;
 pub use occupant::{FirstLook, Occupant, Replaceable, SecondLook, StaleProbe};
 pub use owned::{OwnedSocketFile, Removal};
+pub(crate) use peer::known;
 pub use peer::{Peer, overflow_uid, peer};
 
 #[cfg(test)]

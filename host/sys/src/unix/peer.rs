@@ -37,7 +37,6 @@ impl Peer {
 /// Asks the kernel (SO_PEERCRED, SO_PEERGROUPS). An error means: not identified.
 pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     let credentials = getsockopt(&socket.as_fd(), sockopt::PeerCredentials)?;
-    let known = |id: u32| Some(id).filter(|id| *id != u32::MAX && !is_overflow(*id));
     let mut groups = peer_groups(&socket)?;
     groups.retain(|gid| known(*gid).is_some());
     // A TCP socket answers too, with pid 0 and ids of -1.
@@ -59,8 +58,10 @@ pub fn overflow_uid() -> u32 {
     })
 }
 
-fn is_overflow(id: u32) -> bool {
-    id == DEFAULT_OVERFLOW || id == overflow_uid()
+/// An id that the kernel told, unless it stands for one that cannot be told.
+pub(crate) fn known(id: u32) -> Option<u32> {
+    let hidden = id == u32::MAX || id == DEFAULT_OVERFLOW || id == overflow_uid();
+    (!hidden).then_some(id)
 }
 
 fn peer_groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
