@@ -3,6 +3,7 @@
 //! A process that the server's monitor has started knows its role from its arguments; a name of `ssh` or
 //! `sshd` (a symbolic link) means that program; otherwise the first argument names one.
 
+mod demo;
 mod programs;
 mod sshd;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::sshd;
+use crate::{demo, sshd};
 
 /// One program.
 struct Program {
@@ -18,6 +18,11 @@ const PROGRAMS: &[Program] = &[
         run: sockward_client::run,
     },
     Program { name: "sshd", about: "server; takes sshd(8)'s flags and sshd_config(5)", run: sshd::main },
+    Program {
+        name: "demo",
+        about: "the main job on this machine, step by step; needs nothing else",
+        run: demo::main,
+    },
 ];
 
 /// The status of a wrong call, as ssh's.
