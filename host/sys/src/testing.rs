@@ -1,6 +1,7 @@
 //! What the tests of this crate share: throwaway directories, children with other rights, and the
 //! rule for tests that need root. Compiled for tests alone.
 
+use sockward_test_support::{is_root, missing};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,19 +13,9 @@ use crate::spawn::Exit;
 pub(crate) const ALEX: u32 = 54_101;
 pub(crate) const EVE: u32 = 54_102;
 
-/// Whether a test that needs root may run. Prints why when it may not; SOCKWARD_NO_SKIP=1 forbids that.
+/// Whether a test that needs root may run.
 pub(crate) fn root_or_skip(test: &str) -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("SOCKWARD_NO_SKIP").is_none_or(|v| v != "1"),
-        "{test} needs root and skipping is forbidden"
-    );
-    // Not by a macro: the harness would keep it, and a child's memory is lost.
-    let line = format!("skipped {test}: it needs root to take on other uids\n");
-    let _ = rustix::io::write(std::io::stderr(), line.as_bytes());
-    false
+    is_root() || !missing(&format!("{test} needs root to take on other uids"))
 }
 
 /// How many rounds the race tests run: SOCKWARD_RACE_ROUNDS, or few.

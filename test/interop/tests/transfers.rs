@@ -80,12 +80,12 @@ fn tiny_writes(pair: Pair) {
     let tunnel = Tunnel::new(pair, Way::Local, true, true, Service::Echo);
     let mut stream = tunnel.connect();
     for i in 0..3000u32 {
-        let byte = [i as u8];
+        let byte = [i.to_le_bytes()[0]];
         stream.write_all(&byte).unwrap();
         if i % 3 == 0 {
             let mut got = [0; 1];
             stream.read_exact(&mut got).unwrap();
-            assert_eq!(got[0], (i / 3) as u8);
+            assert_eq!(got[0], (i / 3).to_le_bytes()[0]);
         }
     }
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io::Write;
+
 mod binary;
 mod client;
 mod dir;
@@ -37,6 +39,11 @@ pub enum Kind {
 pub fn missing(what: &str) -> bool {
     assert!(std::env::var_os("SOCKWARD_NO_SKIP").is_none(), "cannot be skipped: {what}");
     eprintln!("SKIPPED: {what}");
+    // The test command tells them all at its end.
+    if let Some(path) = std::env::var_os("SOCKWARD_SKIPPED") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{what}").unwrap();
+    }
     true
 }
 

@@ -17,14 +17,9 @@ use std::process::{Command, Stdio};
 
 use sockward_wire::Put;
 
-/// Whether `ssh-keygen` is there. If not, says so and lets the test end, unless skipping is forbidden.
+/// Whether `ssh-keygen` is there.
 pub fn have_ssh_keygen() -> bool {
-    let found = Command::new("ssh-keygen").arg("-?").stdin(Stdio::null()).output().is_ok();
-    if !found {
-        assert!(std::env::var_os("SOCKWARD_NO_SKIP").is_none_or(|v| v != "1"), "ssh-keygen is missing");
-        println!("skipped: ssh-keygen is not installed");
-    }
-    found
+    sockward_test_support::has_program("ssh-keygen")
 }
 
 /// A fresh directory, removed at the end.

@@ -1,5 +1,6 @@
 //! Runs tests one after the other: what this binary starts shares nothing with a test beside it.
 
+use sockward_test_support::{is_root, missing};
 use std::ffi::OsString;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -25,15 +26,7 @@ pub(crate) fn run(args: &[OsString], tests: &[Test]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Whether a test that needs root may run. Says why when it may not; SOCKWARD_NO_SKIP=1 forbids that.
+/// Whether a test that needs root may run.
 pub(crate) fn root_or_skip(test: &str) -> bool {
-    if sockward_sys::identity::effective_uid() == 0 {
-        return true;
-    }
-    assert!(
-        std::env::var_os("SOCKWARD_NO_SKIP").is_none_or(|v| v != "1"),
-        "{test} needs root and skipping is forbidden"
-    );
-    println!("skipped {test}: it needs root to take on other uids");
-    false
+    is_root() || !missing(&format!("{test} needs root to take on other uids"))
 }
