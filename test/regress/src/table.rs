@@ -1,0 +1,63 @@
+//! Which scripts are run, and with which of our programs. One line for each script.
+
+use Column::{C, S};
+
+/// Which program is ours; the other one is the distribution's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// Our sshd, stock ssh.
+    S,
+    /// Our ssh, stock sshd.
+    C,
+}
+
+/// What a script has to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It passes.
+    Pass,
+    /// It says itself that it does not apply; why is written beside it.
+    Skip,
+}
+
+/// One script.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    /// Its name, without `.sh`.
+    pub name: &'static str,
+    /// With which of our programs.
+    pub columns: &'static [Column],
+    /// How many seconds it takes: the longest are begun first.
+    pub seconds: u32,
+    /// What it has to come to.
+    pub wanted: Wanted,
+}
+
+const fn script(name: &'static str, columns: &'static [Column], seconds: u32) -> Script {
+    Script { name, columns, seconds, wanted: Wanted::Pass }
+}
+
+/// All of them.
+pub const TABLE: &[Script] = &[
+    script("connect", &[S, C], 3),
+    script("proxy-connect", &[S, C], 2),
+    script("connect-uri", &[C], 2),
+    script("proto-version", &[S], 1),
+    script("proto-mismatch", &[S], 1),
+    script("exit-status", &[S, C], 35),
+    script("exit-status-signal", &[S, C], 2),
+    script("transfer", &[S, C], 4),
+    script("stderr-data", &[S, C], 13),
+    script("stderr-after-eof", &[S, C], 3),
+    script("yes-head", &[S, C], 4),
+    script("envpass", &[S, C], 4),
+    script("banner", &[S, C], 4),
+    script("try-ciphers", &[S, C], 10),
+    script("kextype", &[S, C], 12),
+    script("keytype", &[S, C], 12),
+    script("login-timeout", &[S, C], 16),
+    script("reconfigure", &[S, C], 15),
+    script("brokenkeys", &[S, C], 1),
+    script("portnum", &[C], 5),
+    script("knownhosts", &[C], 2),
+];
