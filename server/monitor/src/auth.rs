@@ -101,7 +101,13 @@ struct Known {
 impl Auth {
     /// The name asked for, for the log.
     pub(crate) fn user(&self) -> Option<String> {
-        self.user.as_ref().map(|u| u.escape_ascii().to_string())
+        self.user.as_ref().map(|_| self.name().escape_ascii().to_string())
+    }
+
+    /// The account's name. A "style" may follow a colon, as OpenSSH has it: signatures hold it, nothing else does.
+    fn name(&self) -> &[u8] {
+        let user = self.user.as_deref().unwrap_or_default();
+        user.split(|&b| b == b':').next().unwrap_or_default()
     }
 
     /// The worker passes a request on.
@@ -167,7 +173,7 @@ impl Auth {
         host: Option<String>,
         at: &Surroundings<'_>,
     ) -> Vec<Step> {
-        let user = self.user.clone().unwrap_or_default();
+        let user = self.name().to_vec();
         let host = host.unwrap_or_else(|| at.facts.address_text());
         let facts = sockward_config::sshd::ConnectionFacts {
             user: Some(&user),

@@ -183,6 +183,23 @@ fn a_signature_counts_only_for_its_session_its_user_and_its_key() {
 }
 
 #[test]
+fn a_style_after_the_name_is_signed_and_otherwise_nothing() {
+    let mut world = World::new("AllowUsers alex");
+    let method = world.signed("alex:style", &world.session_id);
+    let steps = world.ask("alex:style", method);
+    assert!(matches!(&steps[..], [Step::Ask(ToReader::LookUp { user, .. })] if user == "alex"), "{steps:?}");
+    world.reader(FromReader::Found { account: Some(Box::new(alex())), host: None });
+    world.reader(FromReader::Became);
+    let steps = world.reader(FromReader::Key { found: plain().map(Box::new) });
+    assert!(matches!(&steps[..], [Step::LogIn(_)]), "{steps:?}");
+
+    let mut world = World::new("");
+    let without = world.signed("alex", &world.session_id);
+    world.known("alex:style", without, Some(alex()));
+    assert!(is_failure(&world.reader(FromReader::Key { found: plain().map(Box::new) })));
+}
+
+#[test]
 fn a_key_the_reader_does_not_find_is_refused_however_well_it_signs() {
     assert!(is_failure(&World::new("").log_in(alex(), None).unwrap_err()));
 }

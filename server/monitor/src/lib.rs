@@ -67,8 +67,7 @@ pub fn run(mut options: Options) -> u8 {
 
 fn prepare_and_run(options: Options) -> Result<u8, Vec<String>> {
     let one = |e: &dyn std::fmt::Display| vec![e.to_string()];
-    // Until the configuration is known: to the terminal, as sshd does.
-    logging::init(Target::Stderr, LogLevel::Info).map_err(|e| one(&e))?;
+    logging::init(early_target(&options), LogLevel::Info).map_err(|e| one(&e))?;
     let exe = SelfExe::open().map_err(|e| one(&format!("/proc/self/exe: {e}")))?;
     let settings = settings::load(&options)?;
     let values = settings.config.global();
@@ -190,19 +189,36 @@ fn log_level(options: &Options, values: &Effective) -> LogLevel {
     }
 }
 
+/// Until the configuration is known: to the terminal, as sshd does. With `-i` there is none: standard error may be
+/// the client's.
+fn early_target(options: &Options) -> Target {
+    chosen_target(options).unwrap_or(match options.inetd {
+        true => syslog(Facility::AUTH),
+        false => Target::Stderr,
+    })
+}
+
 fn start_log(options: &Options, values: &Effective) -> io::Result<()> {
-    let target = match &options.log_file {
-        Some(path) => Target::File(path.clone()),
-        None if options.log_to_stderr || options.debug > 0 => Target::Stderr,
+    let target = match chosen_target(options) {
+        Some(target) => target,
         None => {
             let facility = Facility::from_name(values.syslog_facility.word());
-            Target::Syslog {
-                ident: "sockward-sshd",
-                facility: facility.ok_or_else(|| io::Error::other("no such SyslogFacility"))?,
-            }
+            syslog(facility.ok_or_else(|| io::Error::other("no such SyslogFacility"))?)
         }
     };
     logging::init(target, log_level(options, values))
+}
+
+/// What the command line says of the log.
+fn chosen_target(options: &Options) -> Option<Target> {
+    match &options.log_file {
+        Some(path) => Some(Target::File(path.clone())),
+        None => (options.log_to_stderr || options.debug > 0).then_some(Target::Stderr),
+    }
+}
+
+fn syslog(facility: Facility) -> Target {
+    Target::Syslog { ident: "sockward-sshd", facility }
 }
 
 fn write_pid_file(config: &Config, present: &mut Option<PidFile>) -> Result<(), String> {

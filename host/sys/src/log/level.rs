@@ -96,6 +96,9 @@ impl LogLevel {
 pub struct Facility(pub(super) i32);
 
 impl Facility {
+    /// Where sshd files until its configuration says otherwise.
+    pub const AUTH: Facility = Facility(libc::LOG_AUTH);
+
     const ALL: [(&'static str, i32); 12] = [
         ("DAEMON", libc::LOG_DAEMON),
         ("USER", libc::LOG_USER),
