@@ -146,11 +146,14 @@ impl Session {
         Ok(())
     }
 
-    /// Stops reading a channel's source, so that its writer notices (EOW).
-    pub fn end_input(&mut self, channel: ChannelId) {
-        if let Some(pump) = self.pumps.of(channel).and_then(|index| self.pumps.get_mut(index)) {
-            pump.end_input();
-        }
+    /// Stops reading a channel's source, so that its writer notices (EOW). True if nothing else of the channel is
+    /// to be read: there is no [`PumpEvent::InputEnded`] then.
+    pub fn end_input(&mut self, channel: ChannelId) -> bool {
+        let Some(pump) = self.pumps.of(channel).and_then(|index| self.pumps.get_mut(index)) else {
+            return true;
+        };
+        pump.end_input();
+        pump.sources_done()
     }
 
     /// The poller says that a descriptor of the network is ready.

@@ -82,8 +82,10 @@ impl Sessions {
                 return session.conn.answer_request(question, false);
             }
             ChannelRequest::Eow => {
-                session.end_input(question.channel);
-                return session.conn.answer_request(question, true);
+                let channel = question.channel;
+                session.conn.answer_request(question, true)?;
+                // Of a command that has closed its stderr nothing more will be heard.
+                return if session.end_input(channel) { self.input_ended(channel, session) } else { Ok(()) };
             }
             ChannelRequest::WindowChange(_)
             | ChannelRequest::ExitStatus(_)
