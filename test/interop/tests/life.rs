@@ -44,8 +44,10 @@ fn the_server_is_killed(pair: Pair) {
     if pair.server == Kind::Ours {
         tunnel.server.stop();
     } else {
-        // Stock sessions outlive their daemon.
-        let _ = Command::new("pkill").args(["-KILL", "-P", &tunnel.server.pid().to_string()]).status();
+        // Stock sessions outlive their daemon, and each other.
+        for pid in descendants(tunnel.server.pid()).into_iter().skip(1) {
+            signal(pid, "KILL");
+        }
     }
     assert_eq!(tunnel.client.wait().code(), Some(255));
     assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
@@ -95,8 +97,8 @@ fn cancelled_by_the_end_of_the_session(pair: Pair) {
     wait_until("the listener is gone", || tunnel.at.connect().is_err());
 }
 
-/// What a process and its descendants have open, and how much memory of their own.
-fn footprint(root: u32) -> (usize, u64) {
+/// A process and all that come from it.
+fn descendants(root: u32) -> Vec<u32> {
     let mut pids = vec![root];
     let mut at = 0;
     while let Some(pid) = pids.get(at).copied() {
@@ -104,8 +106,13 @@ fn footprint(root: u32) -> (usize, u64) {
         pids.extend(String::from_utf8(out.stdout).unwrap().lines().filter_map(|l| l.parse::<u32>().ok()));
         at += 1;
     }
+    pids
+}
+
+/// What a process and its descendants have open, and how much memory of their own.
+fn footprint(root: u32) -> (usize, u64) {
     let mut total = (0, 0);
-    for pid in pids {
+    for pid in descendants(root) {
         total.0 += std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |d| d.count());
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let kib = |l: &str| l.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
