@@ -59,6 +59,9 @@ pub struct SocketBirth {
 pub struct SocketGroup {
     /// Its name.
     pub name: String,
+    /// Its id, which the monitor knows where the administrator chose it; none of a key's choice, and of a group
+    /// that does not exist.
+    pub gid: Option<u32>,
     /// Whether the administrator chose it (the configuration or a certificate). A key's choice holds only if the
     /// login is in the group: then the helper changes it with the user's own rights.
     pub by_administrator: bool,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   processes    spawn  link  signal  daemon  identity  sandbox  limits
-//!   people       account
+//!   people       account  process
 //!   sockets      path ──▶ unix      resolve ──▶ tcp ──▶ sock_diag   interface
 //!   the rest     fd  file  create  terminal  log  time
 //! ```
@@ -21,6 +21,7 @@ pub mod limits;
 pub mod link;
 pub mod log;
 pub mod path;
+pub mod process;
 pub mod resolve;
 pub mod sandbox;
 pub mod signal;

@@ -11,6 +11,7 @@ use sockward_privsep::helper::Event;
 use sockward_privsep::login::{Answer, Request};
 
 use crate::forward::HeldNames;
+use crate::names::Names;
 use crate::poller::Poller;
 use crate::refused::Refused;
 use crate::report::Monitor;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) poller: Poller,
     pub(crate) timers: Timers,
     pub(crate) resolver: Resolver,
+    pub(crate) names: Names,
     /// The names in the file system that logins of this helper listen at.
     pub(crate) held: HeldNames,
     /// Sockets whose group the monitor was asked to set: the login and its question, by our own.
@@ -58,6 +60,7 @@ impl Shared {
         self.timers.forget_login(login);
         self.groups.retain(|_, (of, _)| *of != login);
         self.forget_lookups(login);
+        self.forget_names(login);
     }
 }
 

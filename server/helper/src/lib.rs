@@ -17,6 +17,7 @@ mod connections;
 mod enter;
 mod forward;
 mod login;
+mod names;
 mod poller;
 mod process;
 mod refused;

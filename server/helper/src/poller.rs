@@ -26,13 +26,15 @@ pub(crate) enum Subject {
     Listener(u64, u64),
     /// A child that looks up a name.
     Lookup(u64),
+    /// A child that looks up who stands behind the names of a permit.
+    Names(u64),
 }
 
 impl Subject {
     /// Whose it is.
     pub(crate) fn login(self) -> Option<u64> {
         match self {
-            Subject::Monitor | Subject::Signals | Subject::Lookup(_) => None,
+            Subject::Monitor | Subject::Signals | Subject::Lookup(_) | Subject::Names(_) => None,
             Subject::Link(login)
             | Subject::Open(login, _)
             | Subject::Birth(login, _)

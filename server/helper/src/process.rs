@@ -16,6 +16,7 @@ use sockward_sys::spawn::Child;
 use crate::caller::Shared;
 use crate::forward::HeldNames;
 use crate::login::{End, Login, Status};
+use crate::names::Names;
 use crate::poller::{Poller, Subject};
 use crate::report::Monitor;
 use crate::resolver::Resolver;
@@ -71,6 +72,7 @@ impl Process {
             poller,
             timers: Timers::default(),
             resolver: Resolver::default(),
+            names: Names::default(),
             held: HeldNames::default(),
             groups: HashMap::new(),
             next_group: 0,
@@ -150,6 +152,11 @@ impl Process {
                 self.with(id, |login, shared| login.open_progressed(number, false, shared));
             }
             Subject::Lookup(key) => self.shared.lookup_progressed(key),
+            Subject::Names(key) => {
+                if let Some(login) = self.shared.names_progressed(key, false) {
+                    self.queue(login);
+                }
+            }
             // Births are not watched.
             Subject::Birth(..) => {}
         }
@@ -169,6 +176,11 @@ impl Process {
                 self.queue(id);
             }
             Subject::Lookup(key) => self.shared.lookup_expired(key),
+            Subject::Names(key) => {
+                if let Some(login) = self.shared.names_progressed(key, true) {
+                    self.queue(login);
+                }
+            }
             // These have no deadlines.
             Subject::Monitor | Subject::Signals | Subject::Link(_) => {}
         }
@@ -276,7 +288,8 @@ impl Process {
                     | Subject::Signals
                     | Subject::Link(_)
                     | Subject::Listener(..)
-                    | Subject::Lookup(_) => {}
+                    | Subject::Lookup(_)
+                    | Subject::Names(_) => {}
                 }
             }
         }

@@ -186,6 +186,9 @@ impl Auth {
             Err(e) => return end(format!("the configuration does not hold for this connection: {e}")),
         };
         let name = user.escape_ascii().to_string();
+        if effective.refuse_connection {
+            return end(format!("administratively prohibited connection for {name} from {}", at.facts));
+        }
         let mut steps = Vec::new();
         let account = match &found {
             None => {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use sockward_policy::Permit;
 use sockward_privsep::helper::{Event, FromHelper, Login, ToHelper};
 use sockward_sys::link::Link;
+use sockward_sys::unix;
 
 use crate::processes::{Processes, Started};
 
@@ -14,8 +15,15 @@ use crate::processes::{Processes, Started};
 pub(crate) struct Helper {
     pub(crate) uid: u32,
     pub(crate) process: Started<ToHelper, FromHelper>,
-    /// Labels of its logins, for the log.
-    labels: HashMap<u64, String>,
+    logins: HashMap<u64, LoginFacts>,
+}
+
+/// What the monitor keeps of a login, to judge by it what the helper says.
+struct LoginFacts {
+    /// For the log.
+    label: String,
+    /// The group that the administrator chose for its sockets.
+    group: Option<u32>,
 }
 
 /// All helpers, by a number of their own (for the poller) and by uid.
@@ -50,7 +58,7 @@ impl Helpers {
             Some(&index) => (index, None),
             None => {
                 let process = processes.helper(&account.name, account.uid, account.gid)?;
-                let index = self.insert(Helper { uid: account.uid, process, labels: HashMap::new() });
+                let index = self.insert(Helper { uid: account.uid, process, logins: HashMap::new() });
                 (index, Some(index))
             }
         };
@@ -58,7 +66,8 @@ impl Helpers {
         self.next_login += 1;
         let (ours, theirs) = Link::pair()?;
         let helper = self.get_mut(index).ok_or_else(|| io::Error::other("the helper is gone"))?;
-        helper.labels.insert(login, label.to_owned());
+        let group = permit.birth.group.as_ref().filter(|g| g.by_administrator).and_then(|g| g.gid);
+        helper.logins.insert(login, LoginFacts { label: label.to_owned(), group });
         let message = Login { id: login, permit, connection, label: label.to_owned() };
         helper.process.channel.say(&ToHelper::Login(Box::new(message)), Some(theirs.into()))?;
         Ok(Handed { login, link: ours.into(), started })
@@ -103,22 +112,22 @@ impl Helpers {
 
 impl Helper {
     /// The helper says something.
-    pub(crate) fn said(&mut self, message: FromHelper) -> io::Result<()> {
+    pub(crate) fn said(&mut self, message: FromHelper, fd: Option<OwnedFd>) -> io::Result<()> {
         match message {
             FromHelper::Event { login, event } => {
-                let label = self.labels.get(&login).map_or("unknown login", String::as_str);
+                let label = self.logins.get(&login).map_or("unknown login", |l| l.label.as_str());
                 log_event(label, &event);
                 Ok(())
             }
             FromHelper::LoginEnded { login } => {
-                self.labels.remove(&login);
+                self.logins.remove(&login);
                 Ok(())
             }
-            // Its link is closed then, and it goes. A login that has been sent to it since is in the labels.
-            FromHelper::Idle if self.labels.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            // Its link is closed then, and it goes. A login that has been sent to it since is in the list.
+            FromHelper::Idle if self.logins.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             FromHelper::Idle => Ok(()),
-            FromHelper::SetGroup { id, .. } => {
-                let error = Some("the group of sockets cannot be set yet".to_owned());
+            FromHelper::SetGroup { login, id } => {
+                let error = self.set_group(login, fd).err().map(|e| e.to_string());
                 self.process.channel.say(&ToHelper::GroupSet { id, error }, None)
             }
             FromHelper::Log { error: true, text } => {
@@ -130,6 +139,17 @@ impl Helper {
                 Ok(())
             }
         }
+    }
+}
+
+impl Helper {
+    /// Gives a socket of this user the group that the login's permit has, and no other.
+    fn set_group(&self, login: u64, file: Option<OwnedFd>) -> io::Result<()> {
+        let no = |why| io::Error::new(io::ErrorKind::PermissionDenied, why);
+        let gid = self.logins.get(&login).and_then(|facts| facts.group);
+        let gid = gid.ok_or_else(|| no("the login has no group for its sockets"))?;
+        let file = file.ok_or_else(|| no("no socket came with the question"))?;
+        unix::set_group_of(file.as_fd(), self.uid, gid)
     }
 }
 

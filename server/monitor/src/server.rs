@@ -251,7 +251,7 @@ impl Server {
             let heard =
                 helper.process.channel.flush().and_then(|()| helper.process.channel.hear(&mut self.message));
             let result = match heard {
-                Ok(Outcome::Message(message, _)) => helper.said(message),
+                Ok(Outcome::Message(message, fd)) => helper.said(message, fd),
                 Ok(Outcome::Empty) => return,
                 Ok(Outcome::End) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(e) => Err(e),

@@ -276,7 +276,10 @@ impl Server {
 
     /// Hands the login to the user's helper and tells the worker.
     fn log_in(&mut self, index: usize, accepted: Accepted) -> io::Result<()> {
-        let Accepted { permit, effective, key } = accepted;
+        let Accepted { mut permit, effective, key } = accepted;
+        if let Some(group) = permit.birth.group.as_mut().filter(|group| group.by_administrator) {
+            group.gid = self.settings.groups.get(&group.name).copied();
+        }
         let per_source = self.per_source();
         let connection = self.connection(index)?;
         let facts = connection.facts;

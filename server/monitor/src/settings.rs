@@ -1,6 +1,7 @@
 //! From files to a configuration: which file, what it includes, and what holds for a server that an ordinary
 //! user runs without one.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use sockward_config::algorithms::Names;
 use sockward_config::lookup::Lookup;
 use sockward_config::sshd::{self, Algorithms, Config, IncludedFile};
 use sockward_crypto::{Cipher, KexMethod, KeyAlgorithm, Mac, SignatureAlg};
-use sockward_sys::account::Account;
+use sockward_sys::account::{Account, Group};
 use sockward_sys::file::{self, Links};
 
 use crate::host_keys;
@@ -26,6 +27,9 @@ const SYSTEM_FILES: [&str; 2] = ["/etc/sockward/sshd_config", "/etc/ssh/sshd_con
 /// A configuration and where it came from.
 pub(crate) struct Settings {
     pub(crate) config: Config,
+    /// The groups of `StreamLocalBindGroup` that exist. They are looked up with the configuration: later the
+    /// monitor waits for nobody.
+    pub(crate) groups: BTreeMap<String, u32>,
     /// An ordinary user runs us without a configuration: for whom, and with which key file.
     pub(crate) personal: Option<Personal>,
 }
@@ -70,7 +74,28 @@ pub(crate) fn load(options: &Options) -> Result<Settings, Faults> {
     };
     let config = sshd::parse(&name, &bytes, &mut include, &context)
         .map_err(|errors| errors.iter().map(ConfigError::to_string).collect::<Faults>())?;
-    Ok(Settings { config, personal })
+    let groups = socket_groups(&config);
+    Ok(Settings { config, groups, personal })
+}
+
+/// A group that is not there keeps the sockets from being made, not the server from starting: somebody has to come
+/// in and put it right.
+fn socket_groups(config: &Config) -> BTreeMap<String, u32> {
+    let mut groups = BTreeMap::new();
+    for (name, source) in config.socket_groups() {
+        let why = match Group::by_name(&name) {
+            Ok(Some(group)) => {
+                groups.insert(name, group.gid);
+                continue;
+            }
+            Ok(None) => "there is no such group".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        log::warn!(
+            "{source}: StreamLocalBindGroup {name}: {why}: no sockets are made with it until a reload"
+        );
+    }
+    groups
 }
 
 /// An ordinary user's server: for that user alone, on a loopback port, with a key that is made once and kept.

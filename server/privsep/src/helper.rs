@@ -140,8 +140,13 @@ pub enum Event {
 /// Who connected to a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peer {
-    /// By TCP, from here.
-    Address(SocketAddr),
+    /// By TCP.
+    Address {
+        /// From here.
+        from: SocketAddr,
+        /// Whose socket it is, if it is of this machine and the kernel tells.
+        uid: Option<u32>,
+    },
     /// A local process, as the kernel knew it when it connected. What is none is hidden by a user namespace, or
     /// could not be asked.
     Process {
@@ -151,14 +156,21 @@ pub enum Peer {
         gid: Option<u32>,
         /// Process id; it may have ended since.
         pid: Option<i32>,
+        /// What the process of that id calls itself, where it could be read.
+        command: Option<String>,
+        /// The program that it runs, where it could be read.
+        executable: Option<String>,
     },
 }
 
-/// For the log: "127.0.0.1 port 4242", "uid 1000 pid 77".
+/// For the log: "127.0.0.1 port 4242 uid 1000", "uid 1000 pid 77".
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Peer::Address(address) => write!(f, "{} port {}", address.ip(), address.port()),
+            Peer::Address { from, uid } => {
+                write!(f, "{} port {}", from.ip(), from.port())?;
+                uid.map_or(Ok(()), |uid| write!(f, " uid {uid}"))
+            }
             Peer::Process { uid, pid, .. } => {
                 match uid {
                     Some(uid) => write!(f, "uid {uid}")?,
@@ -176,9 +188,11 @@ mod tests {
 
     #[test]
     fn peers_read_as_in_a_log() {
-        let process = |uid, pid| Peer::Process { uid, gid: None, pid };
+        let process = |uid, pid| Peer::Process { uid, gid: None, pid, command: None, executable: None };
+        let address = |uid| Peer::Address { from: "[::1]:7".parse().unwrap(), uid };
         for (peer, text) in [
-            (Peer::Address("[::1]:7".parse().unwrap()), "::1 port 7"),
+            (address(None), "::1 port 7"),
+            (address(Some(1000)), "::1 port 7 uid 1000"),
             (process(Some(1000), Some(77)), "uid 1000 pid 77"),
             (process(Some(0), None), "uid 0"),
             (process(None, None), "an unknown uid"),

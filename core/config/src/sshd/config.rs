@@ -81,6 +81,22 @@ impl Config {
                 || in_blocks.into_iter().any(|l| matches!(l.keyword.name, "AllowUsers" | "DenyUsers")))
     }
 
+    /// The groups that `StreamLocalBindGroup` names, in whatever block, each with the line of its first mention.
+    #[must_use]
+    pub fn socket_groups(&self) -> Vec<(String, Source)> {
+        let mut found: Vec<(String, Source)> = Vec::new();
+        for line in self.lines.iter().filter(|l| l.keyword.name == "StreamLocalBindGroup") {
+            let mut values = Effective::blank();
+            (line.assign)(&mut values, Stage { pass: Pass::Global, fresh: true });
+            if let Some(name) = values.socket_group
+                && found.iter().all(|(other, _)| *other != name)
+            {
+                found.push((name, line.source.clone()));
+            }
+        }
+        found
+    }
+
     /// What was read and has no effect, for `-t` and the log.
     #[must_use]
     pub fn warnings(&self) -> &[ConfigError] {

@@ -12,22 +12,15 @@ pub const KEYWORDS: &[(&str, &[&str])] = &[
     ("AuthorizedPrincipalsFile", &["none"]),
     ("ChannelTimeout", &["none"]),
     ("HostCertificate", &["none"]),
-    ("MaxForwardedConnections", &["none"]),
-    ("MaxListeners", &["none"]),
-    ("PermitPeer", &["any"]),
     ("PubkeyAuthOptions", &["none"]),
-    ("RefuseConnection", &["no"]),
     ("RevokedKeys", &["none"]),
-    ("StreamLocalBindGroup", &["none"]),
-    ("StreamLocalBindMode", &[]),
     ("TrustedUserCAKeys", &["none"]),
     ("UnusedConnectionTimeout", &["none", "0"]),
     ("UseDNS", &["no"]),
 ];
 
 /// Options of authorized_keys; a key that has one is refused.
-pub const KEY_OPTIONS: &[&str] =
-    &["permitpeer", "streamlocalbindgroup", "streamlocalbindmode", "verify-required"];
+pub const KEY_OPTIONS: &[&str] = &["verify-required"];
 
 /// Whether a line asks for something that is not enforced yet.
 pub(super) fn asks(keyword: &str, words: &[Word]) -> bool {

@@ -81,6 +81,7 @@ impl Effective {
         let mode = keys.iter().filter_map(|k| k.socket_mode).fold(self.socket_mode.bits(), |a, b| a & b);
         let mut group = self.socket_group.as_ref().map(|name| SocketGroup {
             name: name.clone(),
+            gid: None,
             by_administrator: true,
             source: self.source("StreamLocalBindGroup").cloned().unwrap_or_else(Source::command_line),
         });
@@ -92,7 +93,7 @@ impl Effective {
                 Some(_) => {}
                 None => {
                     let (name, source) = (name.clone(), key.source.clone());
-                    group = Some(SocketGroup { name, by_administrator: false, source });
+                    group = Some(SocketGroup { name, gid: None, by_administrator: false, source });
                 }
             }
         }

@@ -100,11 +100,10 @@ fn what_restricts_and_is_not_there_is_an_error() {
             "AuthorizedKeysCommand" | "AuthorizedPrincipalsCommand" => {
                 format!("{name} /x\n{name}User nobody\n")
             }
-            "MaxListeners" | "MaxForwardedConnections" | "UnusedConnectionTimeout" => format!("{name} 1\n"),
-            "StreamLocalBindMode" => format!("{name} 0660\n"),
+            "UnusedConnectionTimeout" => format!("{name} 1\n"),
             "ChannelTimeout" => format!("{name} session=1m\n"),
             "PubkeyAuthOptions" => format!("{name} verify-required\n"),
-            "RefuseConnection" | "UseDNS" => format!("{name} yes\n"),
+            "UseDNS" => format!("{name} yes\n"),
             _ => format!("{name} bob\n"),
         };
         assert!(errors(&line)[0].contains("is not enforced by this version"), "{line}: {:?}", errors(&line));
@@ -199,7 +198,6 @@ fn rekey_limit_and_list_merging_in_match() {
 fn mask_and_mode_are_one_setting() {
     assert_eq!(read("").global().socket_mode.bits(), 0o600);
     assert_eq!(read("StreamLocalBindMask 0117\n").global().socket_mode.bits(), 0o660);
-    // As values, since the keyword is not enforced yet.
     let set = |steps: &[(values::Pass, Option<u16>, Option<u16>)]| {
         let mut values = read("").global().socket_mode;
         for (pass, mask, mode) in steps {
@@ -214,8 +212,7 @@ fn mask_and_mode_are_one_setting() {
     assert_eq!(set(&[(Match, Some(0o007), None), (Match, None, Some(0o666))]), 0o660);
     assert_eq!(set(&[(Match, None, Some(0o666)), (Match, None, Some(0o600))]), 0o666);
     let both = errors("Match user u\nStreamLocalBindMode 0660\nStreamLocalBindMask 0117\n");
-    let not_built = NOT_YET.iter().any(|(name, _)| *name == "StreamLocalBindMode");
-    assert!(not_built || both[0].contains("in one block"), "{both:?}");
+    assert!(both[0].contains("in one block"), "{both:?}");
 }
 
 #[test]
@@ -420,4 +417,16 @@ proptest! {
         let text: String = lines.into_iter().map(|(keyword, rest)| format!("{keyword}{rest}\n")).collect();
         fuzz_sshd_config(text.as_bytes());
     }
+}
+
+#[test]
+fn groups_are_found_in_every_block_once() {
+    let text = "StreamLocalBindGroup vnc\nMatch user a\nStreamLocalBindGroup web\nMatch user b\n\
+                StreamLocalBindGroup none\nMatch user c\nStreamLocalBindGroup vnc\n";
+    let groups = read(text).socket_groups();
+    let expected = [
+        ("vnc".to_owned(), Source::new("sshd_config", 1)),
+        ("web".to_owned(), Source::new("sshd_config", 3)),
+    ];
+    assert_eq!(groups, expected);
 }

@@ -3,6 +3,7 @@
 //!
 //! A look-up may wait for a directory server: call it where nobody else has to wait.
 
+mod identities;
 mod shadow;
 
 use std::ffi::CString;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group as NixGroup, Uid, User};
 
+pub use identities::{Identities, identities};
 pub use shadow::Shadow;
 
 use crate::file::{self, Links};

@@ -19,8 +19,9 @@ use crate::{fd, signal};
 /// A domain name has at most 255 bytes (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 255;
 
-/// The longest answer: 64 addresses of up to 60 characters, a name, or a reason.
-const ANSWER_MAX: usize = 8 * 1024;
+/// The longest answer: the ids of two lists of 4096 names and of as many groups, 11 characters each. Addresses,
+/// names and reasons are far shorter.
+const ANSWER_MAX: usize = 192 * 1024;
 
 /// Which addresses are wanted (AddressFamily).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +100,8 @@ pub struct Pending<T> {
 }
 
 impl<T> Pending<T> {
-    fn start(
+    /// Starts a child that answers with `ask`.
+    pub(crate) fn start(
         ask: impl FnOnce() -> Result<String, NotResolved>,
         decode: fn(&str) -> Option<T>,
     ) -> io::Result<Pending<T>> {

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sockward_policy::By;
-use sockward_privsep::helper::{Event, Peer};
+use sockward_privsep::helper::Event;
 use sockward_privsep::login::{Answer, Connection};
 use sockward_sys::tcp;
 
 use super::listen::{Listener, Listeners, Sockets};
-use super::peer;
+use super::peer::{self, Identity};
 use crate::caller::Caller;
 use crate::connections::Connections;
 use crate::poller::Subject;
@@ -24,11 +24,24 @@ const ACCEPTS_AT_ONCE: usize = 64;
 /// How long nothing is accepted when there is no room for it: the kernel keeps the connections meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections of one login that wait for the name service; nothing more is accepted meanwhile.
+const WAITING_MAX: usize = 16;
+
 /// A connection as it was accepted.
 struct Accepted {
     socket: OwnedFd,
     /// Where it comes from, by TCP.
     from: Option<SocketAddr>,
+}
+
+/// A connection of which it is known who it is, but not yet who stands behind the names of the permit's lists.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) listener: u64,
+    at: Rc<str>,
+    socket: OwnedFd,
+    from: Option<SocketAddr>,
+    identity: Identity,
 }
 
 impl Listeners {
@@ -40,11 +53,14 @@ impl Listeners {
         connections: &mut Connections,
         caller: &mut Caller<'_>,
     ) -> io::Result<bool> {
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.waiting.extend(take(waiting, opening, connections, caller)?);
+        }
         let mut left = ACCEPTS_AT_ONCE;
         for (&number, listener) in &mut self.all {
             while listener.ready && !listener.paused {
-                if caller.is_behind() {
-                    // Its link wakes us when it has caught up.
+                if caller.is_behind() || self.waiting.len() >= WAITING_MAX {
+                    // Its link wakes us when it has caught up, and so does the name service.
                     return Ok(false);
                 }
                 if left == 0 {
@@ -55,7 +71,10 @@ impl Listeners {
                     Ok(accepted) if caller.shared.is_short(&accepted.socket) => {
                         listener.pause(number, "too many open files", caller);
                     }
-                    Ok(accepted) => take(accepted, number, &listener.shown, opening, connections, caller)?,
+                    Ok(accepted) => {
+                        let identified = accepted.identify(number, &listener.shown);
+                        self.waiting.extend(take(identified, opening, connections, caller)?);
+                    }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
                     Err(e) => listener.pause(number, &shown::error(&e), caller),
                 }
@@ -90,34 +109,49 @@ impl Sockets {
     }
 }
 
-/// Decides on a connection and passes it on. One that is refused is closed at once.
+impl Accepted {
+    /// Asks the kernel who it is: at once, before the other end can do anything but wait.
+    fn identify(self, listener: u64, at: &Rc<str>) -> Waiting {
+        let Accepted { socket, from } = self;
+        let identity = match from {
+            None => peer::of_process(&socket),
+            Some(from) => peer::of_connection(&socket, from),
+        };
+        Waiting { listener, at: Rc::clone(at), socket, from, identity }
+    }
+}
+
+/// Decides on a connection and passes it on. One that is refused is closed at once; one on which it cannot be
+/// decided yet comes back.
 fn take(
-    accepted: Accepted,
-    listener: u64,
-    at: &Rc<str>,
+    waiting: Waiting,
     opening: usize,
     connections: &mut Connections,
     caller: &mut Caller<'_>,
-) -> io::Result<()> {
-    let Accepted { socket, from } = accepted;
-    let (peer, decided) = match from {
-        None => peer::process(caller.permit, &socket),
-        Some(address) => (Peer::Address(address), peer::unidentified(caller.permit)),
+) -> io::Result<Option<Waiting>> {
+    let names = match waiting.identity.asks(caller.permit) {
+        None => None,
+        Some(uid) => match caller.shared.identities(caller.login, caller.permit, uid) {
+            Some(names) => names,
+            None => return Ok(Some(waiting)),
+        },
     };
+    let Waiting { listener, at, socket, from, identity } = waiting;
     let room = connections.check_room(opening, caller);
+    let decided = identity.decide(caller.permit, names.as_deref());
     let number = connections.next_accepted();
     let connection = Connection::Accepted(number);
     let event = |refused: Option<String>, by: Option<By>| Event::Connection {
         connection,
         at: at.to_string(),
-        peer: peer.clone(),
+        peer: identity.peer.clone(),
         refused,
         by,
     };
     match room.and(decided) {
         Err(Refused { log, by, .. }) => {
             caller.event(event(Some(log), by));
-            Ok(())
+            Ok(None)
         }
         Ok(by) => {
             caller.event(event(None, Some(by)));
@@ -125,9 +159,10 @@ fn take(
                 // A connection that is gone again says so to whoever uses it.
                 let _ = tcp::set_nodelay(&socket);
             }
-            connections.began(connection, Rc::clone(at), caller.shared.now);
+            connections.began(connection, Rc::clone(&at), caller.shared.now);
             let origin = from.map(|address| (address.ip().to_string(), address.port()));
-            caller.pass(&Answer::Accepted { listener, connection: number, origin }, socket)
+            caller.pass(&Answer::Accepted { listener, connection: number, origin }, socket)?;
+            Ok(None)
         }
     }
 }

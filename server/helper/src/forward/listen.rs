@@ -12,6 +12,7 @@ use sockward_privsep::login::{Answer, Endpoint, Refusal};
 use sockward_sys::resolve::Forward;
 use sockward_sys::{tcp, unix};
 
+use super::accept::Waiting;
 use super::held::Held;
 use super::{port, socket};
 use crate::caller::{Caller, Shared};
@@ -31,6 +32,8 @@ pub(crate) struct Listeners {
     pub(super) all: BTreeMap<u64, Listener>,
     /// Those that are being made, by the worker's number.
     births: HashMap<u64, Birth>,
+    /// Connections on which it cannot be decided yet.
+    pub(super) waiting: Vec<Waiting>,
     next: u64,
 }
 
@@ -218,6 +221,7 @@ impl Listeners {
             let (why, text) = (Refusal::Failed, "this login does not listen there".to_owned());
             return caller.answer(&Answer::Refused { id, why, text });
         };
+        self.waiting.retain(|waiting| waiting.listener != number);
         listener.close(caller.login, number, caller.shared);
         caller.answer(&Answer::Unlistened { id, listener: number })
     }
@@ -225,6 +229,7 @@ impl Listeners {
     /// The login is over: listeners and what is being made go with their files.
     pub(crate) fn close(&mut self, login: u64, shared: &mut Shared) {
         self.births.clear();
+        self.waiting.clear();
         for (number, listener) in std::mem::take(&mut self.all) {
             listener.close(login, number, shared);
         }

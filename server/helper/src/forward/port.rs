@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sockward_policy::{BindAddress, By, Decision, PeerList, decide_listen_tcp};
+use sockward_policy::{BindAddress, By, Decision, decide_listen_tcp};
 use sockward_sys::resolve::Forward;
 use sockward_sys::tcp;
 
@@ -23,11 +23,6 @@ pub(super) fn begin(
         Decision::Allowed { by, grant } => (by, grant),
         Decision::Refused(refusal) => return Err(refusal.into()),
     };
-    if let Some(PeerList { source, .. }) = caller.permit.peers.first() {
-        // Until the kernel is asked whose the other end is, nobody could be let in.
-        let what = "who connects to a port cannot be told by this version (PermitPeer)";
-        return Err(Refused::by(By::Rule(source.clone()), what));
-    }
     let outcome = match address {
         BindAddress::Loopback => bind(&tcp::loopback(port)),
         BindAddress::Wildcard => bind(&tcp::wildcard(port)),

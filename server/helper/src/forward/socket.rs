@@ -113,10 +113,13 @@ fn bear(
     }
     let unborn = Unborn { socket, mode: caller.permit.birth.mode.into(), over, held };
     let Some(group) = &caller.permit.birth.group else { return publish(unborn) };
-    let gid = match Group::by_name(&group.name) {
-        Ok(Some(found)) => found.gid,
-        Ok(None) => return Err(no_group(&format!("there is no group {}", group.name.escape_debug()))),
-        Err(e) => return Err(no_group(&e.to_string())),
+    let gid = match group.by_administrator {
+        true => group.gid,
+        // With the user's own rights, and the user's own name service. Only this user's logins wait for it.
+        false => Group::by_name(&group.name)?.map(|found| found.gid),
+    };
+    let Some(gid) = gid else {
+        return Err(no_group(&format!("there is no group {}", group.name.escape_debug())));
     };
     if unborn.socket.set_group(gid).is_ok() {
         return publish(unborn);

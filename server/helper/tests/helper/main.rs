@@ -7,6 +7,7 @@ mod double;
 mod harness;
 mod hostile;
 mod life;
+mod peers;
 mod ports;
 mod sessions;
 mod sockets;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         None => {
             let tests = [
                 ports::TESTS,
+                peers::TESTS,
                 sockets::TESTS,
                 sockets_rights::TESTS,
                 sessions::TESTS,

@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("gateway_ports_choose_the_address", gateway_ports_choose_the_address),
     ("a_listener_that_is_cancelled_is_gone", a_listener_that_is_cancelled_is_gone),
     ("limits_of_listeners_and_connections_hold", limits_of_listeners_and_connections_hold),
-    ("a_port_whose_peers_cannot_be_told_is_refused", a_port_whose_peers_cannot_be_told_is_refused),
+    ("a_port_that_others_reach_is_refused_beside_a_list", a_port_that_others_reach_is_refused_beside_a_list),
     ("low_ports_are_refused_by_the_kernel", low_ports_are_refused_by_the_kernel),
 ];
 
@@ -180,7 +180,7 @@ fn a_drawn_port_is_one_for_both_families() {
             }
             _ => None,
         });
-        assert_eq!(peer, Peer::Address(from));
+        assert_eq!(peer, Peer::Address { from, uid: Some(0) });
     }
     let (at, real) = helper.event(|e| match e {
         Event::Listen { at, result: Ok(real), .. } => Some((at.clone(), real.clone())),
@@ -282,18 +282,24 @@ fn limits_of_listeners_and_connections_hold() {
     assert_joined(&worker.accepted().3, &socket);
 }
 
-fn a_port_whose_peers_cannot_be_told_is_refused() {
+fn a_port_that_others_reach_is_refused_beside_a_list() {
     let (mut helper, mut permit) = start();
     let source = Source::new("config", 9);
     permit.peers.push(PeerList { peers: Vec::new(), source: source.clone() });
+    permit.forwarding.gateway_ports = GatewayPorts::ClientSpecified;
     let mut worker = helper.log_in(permit);
-    let (why, text) = worker.listen(tcp("localhost", 0)).unwrap_err();
-    assert!(why == Refusal::Prohibited && text.ends_with("(PermitPeer)"), "{text}");
-    let by = helper.event(|e| match e {
-        Event::Listen { result: Err(_), by, .. } => Some(by.clone()),
-        _ => None,
-    });
-    assert_eq!(by, Some(By::Rule(source)));
+    for host in ["", "*", "0.0.0.0", "::", "192.0.2.1", "::ffff:0.0.0.0", "localhost.example"] {
+        let (why, text) = worker.listen(tcp(host, 0)).unwrap_err();
+        assert!(why == Refusal::Prohibited && text.contains("(PermitPeer)"), "{host}: {text}");
+        let by = helper.event(|e| match e {
+            Event::Listen { result: Err(_), by, .. } => Some(by.clone()),
+            _ => None,
+        });
+        assert_eq!(by, Some(By::Rule(source.clone())));
+    }
+    for host in ["localhost", "127.0.0.1", "127.3.4.5"] {
+        worker.listen(tcp(host, 0)).unwrap();
+    }
 }
 
 fn low_ports_are_refused_by_the_kernel() {

@@ -75,7 +75,9 @@ fn a_listener_is_the_users_and_has_its_mode() {
         _ => None,
     });
     let pid = i32::try_from(std::process::id()).unwrap();
-    assert_eq!(peer, Peer::Process { uid: Some(0), gid: Some(0), pid: Some(pid) });
+    let Peer::Process { uid, gid, pid: from, command, .. } = peer else { panic!("{peer:?}") };
+    assert_eq!((uid, gid, from), (Some(0), Some(0), Some(pid)));
+    assert!(command.is_some());
     assert_eq!(at, path.to_str().unwrap());
     assert!(connection > 0);
     assert_eq!(worker.unlisten(unix(&path)), Ok(listener));

@@ -5,22 +5,18 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use sockward_policy::peer::PeerName;
-use sockward_policy::{By, ListKind, Origin, PeerList, Permit, RuleList, SocketGroup, Source};
+use sockward_policy::{By, ListKind, Origin, Permit, RuleList, SocketGroup, Source};
 use sockward_privsep::helper::{Event, ToHelper};
 use sockward_privsep::login::Refusal;
 use sockward_sys::unix as sys_unix;
 
-use crate::double::{
-    ALEX, EVE, Helper, Refused, TempDir, Worker, assert_joined, give, permit, read_all, tcp, unix,
-};
+use crate::double::{ALEX, EVE, Helper, Refused, TempDir, Worker, give, permit, tcp, unix};
 use crate::harness::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("the_kernel_refuses_what_the_user_may_not", the_kernel_refuses_what_the_user_may_not),
     ("lists_of_paths_hold_both_ways", lists_of_paths_hold_both_ways),
     ("what_is_not_listed_is_not_told_of", what_is_not_listed_is_not_told_of),
-    ("peers_that_are_not_listed_are_closed_at_once", peers_that_are_not_listed_are_closed_at_once),
     ("a_group_of_the_users_own_is_set", a_group_of_the_users_own_is_set),
     ("another_group_is_the_monitors_to_set", another_group_is_the_monitors_to_set),
 ];
@@ -153,67 +149,9 @@ fn what_is_not_listed_is_not_told_of() {
     assert_eq!(worker.listen(unix(&dir.join("missing/x.sock"))).unwrap_err(), missing);
 }
 
-fn peers_that_are_not_listed_are_closed_at_once() {
-    if !root_or_skip("peers_that_are_not_listed_are_closed_at_once") {
-        return;
-    }
-    let tmp = TempDir::new();
-    let dir = tmp.dir("alex", ALEX, 0o755);
-    let mut helper = Helper::start(ALEX);
-    let peer_list = |peers, line| PeerList { peers, source: Source::new("config", line) };
-    let user = |name: &str| PeerName::User(name.into());
-    let group = |name: &str| PeerName::Group(name.into());
-    // Who, by uid and gid, gets past which lists.
-    for (lists, allowed, refused) in [
-        (vec![peer_list(vec![user("daemon")], 1)], vec![(1, 54_103)], vec![(0, 0), (ALEX, ALEX), (EVE, 1)]),
-        (
-            vec![peer_list(vec![group("daemon")], 1)],
-            vec![(EVE, 1), (1, 1)],
-            vec![(0, 0), (1, EVE), (ALEX, ALEX)],
-        ),
-        (
-            vec![
-                peer_list(vec![user("daemon"), user("root")], 1),
-                peer_list(vec![user("daemon"), group("daemon")], 2),
-            ],
-            vec![(1, EVE)],
-            vec![(0, 0), (EVE, 1)],
-        ),
-        (vec![peer_list(vec![], 1)], vec![], vec![(0, 0), (1, 1), (ALEX, ALEX), (65_534, 65_534)]),
-        (vec![peer_list(vec![user("nobody"), user("no-such-user")], 1)], vec![], vec![(65_534, 65_534)]),
-    ] {
-        let mut permit = permit(ALEX);
-        permit.birth.mode = 0o666;
-        permit.peers = lists;
-        let mut worker = helper.log_in(permit);
-        let path = dir.join("s");
-        worker.listen(unix(&path)).unwrap();
-        for (uid, gid) in allowed {
-            let mut other = Helper::start_with(uid, gid);
-            let mut client = other.log_in(self::permit(uid));
-            let socket = client.open(unix(&path)).unwrap();
-            assert_joined(&worker.accepted().3, &socket);
-        }
-        for (uid, gid) in refused {
-            let mut other = Helper::start_with(uid, gid);
-            let mut client = other.log_in(self::permit(uid));
-            helper.events.clear();
-            let socket = client.open(unix(&path)).unwrap();
-            // Data that is sent first changes nothing.
-            let _ = sockward_sys::fd::write(&socket, b"hello");
-            assert_eq!(read_all(&socket), "", "uid {uid}");
-            let (why, by) = helper.event(|e| match e {
-                Event::Connection { refused: Some(why), by, .. } => Some((why.clone(), by.clone())),
-                _ => None,
-            });
-            assert!(why.contains("(PermitPeer)") && matches!(by, Some(By::Rule(_))), "{why}");
-        }
-        worker.unlisten(unix(&path)).unwrap();
-    }
-}
-
 fn group(name: &str, by_administrator: bool) -> Option<SocketGroup> {
-    Some(SocketGroup { name: name.into(), by_administrator, source: Source::new("config", 5) })
+    let gid = (by_administrator && name == DAEMON.0).then_some(DAEMON.1);
+    Some(SocketGroup { name: name.into(), gid, by_administrator, source: Source::new("config", 5) })
 }
 
 fn a_group_of_the_users_own_is_set() {
