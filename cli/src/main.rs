@@ -5,6 +5,7 @@
 
 mod demo;
 mod programs;
+mod ssh;
 mod sshd;
 
 use std::ffi::{OsStr, OsString};
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     }
     let called = args.first().map(|name| Path::new(name).file_name().unwrap_or_default());
     match called.and_then(OsStr::to_str) {
-        Some("ssh") => ExitCode::from(sockward_client::run(args)),
+        Some("ssh") => ExitCode::from(ssh::main(args)),
         Some("sshd") => ExitCode::from(sshd::main(args)),
         _ => ExitCode::from(programs::main(args)),
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::{demo, sshd};
+use crate::{demo, ssh, sshd};
 
 /// One program.
 struct Program {
@@ -12,11 +12,7 @@ struct Program {
 }
 
 const PROGRAMS: &[Program] = &[
-    Program {
-        name: "ssh",
-        about: "client; takes ssh(1)'s flags and ssh_config(5)",
-        run: sockward_client::run,
-    },
+    Program { name: "ssh", about: "client; takes ssh(1)'s flags and ssh_config(5)", run: ssh::main },
     Program { name: "sshd", about: "server; takes sshd(8)'s flags and sshd_config(5)", run: sshd::main },
     Program {
         name: "demo",
