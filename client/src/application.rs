@@ -148,15 +148,15 @@ impl Application {
             self.host_key = Some((question, job));
             return Ok(());
         };
-        let (Some(trust), offer) = (trust, question.offer.clone()) else {
-            // The question is dropped, and so the key refused.
-            return Ok(());
-        };
-        match &self.trusted {
-            None => self.trusted = Some((offer, trust)),
+        match (&self.trusted, trust) {
+            (None, Some(trust)) => self.trusted = Some((question.offer.clone(), trust)),
+            (Some((_, before)), Some(trust)) if *before == trust => {}
             // Forwardings run already: another key later on cannot be less trusted.
-            Some((_, before)) if *before != trust => return Ok(()),
-            Some(_) => {}
+            (Some(_), Some(_)) | (_, None) => {
+                drop(question);
+                // The refusal ends the connection as soon as it is asked for what to send.
+                return session.conn.pending_output().map(drop);
+            }
         }
         session.conn.accept_host_key(question)
     }

@@ -17,10 +17,15 @@ use crate::start::ThisMachine;
 /// For hashed names.
 const HMAC: HmacSha1 = |key, data| sockward_crypto::hmac_sha1(key, data);
 
+/// What people write for a file that knows nobody and keeps nothing. Other devices are told of: a list of hosts, with
+/// its revoked keys, that is not read must not go unnoticed.
+const NOTHING: &str = "/dev/null";
+
 /// Reads all files: the user's, then the machine's. What is not there knows nobody.
 pub(crate) fn read_all(settings: &Settings) -> KnownHosts {
     let mut known = KnownHosts::new(HMAC);
-    for path in user_files(settings).chain(machine_files(settings)) {
+    let files = user_files(settings).chain(machine_files(settings));
+    for path in files.filter(|path| path != Path::new(NOTHING)) {
         match read_small(&path, FILE_MAX, Links::Follow) {
             Ok(text) => known.read(&path.display().to_string(), &text),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

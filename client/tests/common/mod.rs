@@ -171,6 +171,15 @@ impl Server {
         Ended::of(self.ssh(arguments))
     }
 
+    /// Puts a line before the server's configuration and has it read again.
+    pub fn append_and_reload(&self, line: &str) {
+        let path = self.path("sshd_config");
+        std::fs::write(&path, format!("{line}\n{}", read(&path))).unwrap();
+        let before = self.log().matches("Server listening on 127.0.0.1").count();
+        tool("kill", &["-HUP", &self.pid().to_string()]);
+        wait_until("the reload", || self.log().matches("Server listening on 127.0.0.1").count() > before);
+    }
+
     /// The process id of the server that listens.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -204,7 +204,8 @@ impl Session {
     /// Whether something waits for the network and the network takes it: commands were given since the last work.
     #[must_use]
     pub fn can_flush(&mut self) -> bool {
-        self.net.writable && self.conn.pending_output().is_ok_and(|out| !out.is_empty())
+        // An error is found out by the next work, too.
+        self.net.writable && !self.conn.pending_output().is_ok_and(<[u8]>::is_empty)
     }
 
     /// Writes what still waits for the network after `conn.disconnect`. True when nothing is left to write or nobody
