@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 use common::pty::Person;
-use common::{Ended, Running, Server, pattern, read, wait_until};
+use common::{Ended, Server, pattern, read, wait_until};
 
 /// What goes through at once in the tests of streams.
 const MUCH: usize = 64 << 20;
@@ -67,12 +67,6 @@ fn the_end_of_input_is_an_end_and_output_goes_on() {
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert_eq!(out, "some\nend\n");
     assert!(child.wait().unwrap().success());
-    // The command's output ends before the command does: whoever reads ours sees that.
-    let mut running =
-        Running::start(server.ssh(&["h", "echo first; exec >&-; read x < $0.never; sleep 100"]));
-    let mut out = String::new();
-    running.child.stdout.as_mut().unwrap().read_to_string(&mut out).unwrap();
-    assert_eq!(out, "first\n");
 }
 
 #[test]
@@ -142,7 +136,7 @@ fn variables_are_sent_that_were_asked_for() {
         "-o",
         "SetEnv=SET_A=\"a b\" SET_B=%n",
         "h",
-        "env | grep '^S[A-Z]*_' | sort",
+        "env | grep -E '^(SENT|SET)_' | sort",
     ]);
     command.env("SENT_X", "x").env("SENT_Y", "y").env("OTHER_Z", "z");
     assert_eq!(Ended::of(command).well(), "SENT_X=x\nSENT_Y=y\nSET_A=a b\nSET_B=h\n");
@@ -180,7 +174,7 @@ fn into_the_background_after_the_login() {
     common::tool("kill", &[read(&pid).trim()]);
     // A login that fails is told by the status, and nothing goes to the background.
     server
-        .run(&["-f", "-i", "/nonexistent", "-o", "IdentityFile=none", "h", "true"])
+        .run(&["-f", "-o", "PubkeyAuthentication=no", "-o", "BatchMode=yes", "h", "true"])
         .failed("Permission denied");
 }
 
@@ -202,7 +196,9 @@ fn a_terminal_session_from_beginning_to_end() {
     person.types("~#");
     person.sees("The following connections are open:");
     person.types("a\r~~b\r");
-    person.sees("~b\r\n~b\r\n");
+    for _ in ["the terminal's echo", "the command"] {
+        person.sees("~b\r\n");
+    }
     person.types("~v");
     person.sees("[LogLevel VERBOSE]");
     // The far terminal's end-of-file character ends `cat`.

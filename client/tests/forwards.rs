@@ -112,6 +112,8 @@ fn a_listener_that_cannot_be_ends_the_client_or_is_told() {
     let Some(server) = Server::start("") else { return };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
+    // A server is content with one of the two loopback addresses.
+    let _taken_too = std::net::TcpListener::bind(("::1", port));
     let local = format!("127.0.0.1:{port}:h:1");
     let strict = ["-o", "ExitOnForwardFailure=yes"];
     let failed = server.run(&[&strict[..], &["-L", &local, "h", "true"]].concat());
@@ -249,7 +251,7 @@ fn many_connections_at_once_leave_nothing_behind() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    wait_until("the descriptors' end", || open() == before);
+    wait_until("the descriptors' end", || open() <= before);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -67,10 +68,20 @@ impl Person {
                 let rest = self.seen.split_off(at + text.len());
                 return std::mem::replace(&mut self.seen, rest);
             }
-            let n = self.terminal.read(&mut buffer).unwrap_or(0);
-            assert!(n > 0, "{text:?} is not shown: {:?}", self.seen);
+            // The terminal itself never ends: the test holds it open.
+            while !self.shows_something() {
+                let ended = self.child.try_wait().unwrap();
+                assert!(ended.is_none() || self.shows_something(), "{text:?} is not shown: {:?}", self.seen);
+            }
+            let n = self.terminal.read(&mut buffer).unwrap();
             self.seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
         }
+    }
+
+    fn shows_something(&self) -> bool {
+        let mut fds = [PollFd::new(&self.terminal, PollFlags::IN)];
+        let a_while = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        rustix::event::poll(&mut fds, Some(&a_while)).unwrap() > 0
     }
 
     pub fn types(&mut self, text: &str) {
