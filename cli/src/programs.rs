@@ -13,6 +13,12 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program { name: "ssh", about: "client; takes ssh(1)'s flags and ssh_config(5)", run: ssh::main },
+    Program {
+        name: "relay",
+        about: "joins two addresses: stdio, tcp, unix, exec; takes socat's spellings",
+        run: sockward_relay::relay,
+    },
+    Program { name: "nc", about: "the same in netcat's words", run: sockward_relay::nc },
     Program { name: "sshd", about: "server; takes sshd(8)'s flags and sshd_config(5)", run: sshd::main },
     Program {
         name: "demo",

@@ -7,7 +7,7 @@
 //!   processes    spawn  link  signal  daemon  identity  sandbox  limits
 //!   people       account  process
 //!   sockets      path ──▶ unix      resolve ──▶ tcp ──▶ sock_diag   interface
-//!   the rest     fd  file  create  terminal  log  time
+//!   the rest     fd  stream  file  create  terminal  log  time
 //! ```
 
 pub mod account;
@@ -27,6 +27,7 @@ pub mod sandbox;
 pub mod signal;
 pub mod sock_diag;
 pub mod spawn;
+pub mod stream;
 pub mod tcp;
 pub mod terminal;
 pub mod time;

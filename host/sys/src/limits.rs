@@ -59,6 +59,14 @@ pub(crate) fn restore_nofile(soft: Option<u64>) {
     }
 }
 
+/// The file mode creation mask, without changing it; 0 where /proc does not tell.
+#[must_use]
+pub fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker", &["wire", "crypto", "proto", "privsep", "drive", "sys"]),
     ("reader", &["wire", "config", "policy", "privsep", "sys"]),
     ("helper", &["wire", "policy", "privsep", "sys"]),
+    ("relay", &["wire", "policy", "sys"]),
     ("client", &["wire", "crypto", "proto", "policy", "config", "drive", "sys"]),
 ];
 

@@ -111,6 +111,15 @@ impl Newborn {
         set_group(self.file(), gid)
     }
 
+    /// Gives the file another owner, which only root may.
+    pub fn set_owner(&self, uid: u32) -> io::Result<()> {
+        if uid == u32::MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such user id"));
+        }
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        Ok(rustix::fs::chownat(self.file(), "", owner, None, AtFlags::EMPTY_PATH)?)
+    }
+
     /// The file's group now: to see that somebody else has changed it.
     pub fn group(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(&self.file)?.st_gid)
