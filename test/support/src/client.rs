@@ -42,6 +42,13 @@ impl Client {
         Client { command, destination: format!("{}@127.0.0.1", server.user.name), log }
     }
 
+    /// To log in as somebody else.
+    #[must_use]
+    pub fn user(mut self, name: &str) -> Self {
+        self.destination = format!("{name}@127.0.0.1");
+        self
+    }
+
     /// More arguments, before the destination.
     #[must_use]
     pub fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {

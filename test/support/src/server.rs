@@ -14,6 +14,8 @@ pub struct ServerSetup {
     pub key_options: String,
     /// More arguments.
     pub arguments: Vec<String>,
+    /// Shell commands that run before the server, in a mount namespace of its own (needs root).
+    pub mounts: String,
 }
 
 impl ServerSetup {
@@ -59,7 +61,7 @@ impl Server {
             pid_file.display(),
         );
         let path = dir.write("sshd_config", config);
-        let mut command = command(kind);
+        let mut command = command(kind, &setup.mounts);
         command.arg("-D").arg("-f").arg(&path).arg(format!("-E{}", dir.join("sshd.log").display()));
         command.args(&setup.arguments);
         let errors = std::fs::File::create(dir.join("sshd.err")).unwrap();
@@ -110,17 +112,21 @@ impl Drop for Server {
 }
 
 /// The server program.
-fn command(kind: Kind) -> Command {
+fn command(kind: Kind, mounts: &str) -> Command {
+    let mut words = Vec::new();
+    if !mounts.is_empty() {
+        let script = format!("set -e\n{mounts}\nexec \"$@\"");
+        words.extend(["unshare", "--mount", "sh", "-c", &script, "-"].map(Into::into));
+    }
     match kind {
-        Kind::Ours => {
-            let mut command = Command::new(sockward());
-            command.arg("sshd");
-            command
-        }
+        Kind::Ours => words.extend([sockward().into(), "sshd".into()]),
         Kind::OpenSsh => {
             // Debian's is built to want it.
             let _ = std::fs::create_dir("/run/sshd");
-            Command::new(stock("sshd"))
+            words.push(stock("sshd").into_os_string());
         }
     }
+    let mut command = Command::new(words.remove(0));
+    command.args(words);
+    command
 }
