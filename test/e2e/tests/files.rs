@@ -197,10 +197,8 @@ fn what_stands_there_is_never_removed() {
                 assert!(listener.accept().is_ok(), "{lines}{name} is no longer what listens");
             }
         }
-        let after: Vec<String> = before
-            .into_iter()
-            .filter(|name| !(lines.contains("yes") && name == "live-of-alex"))
-            .collect();
+        let after: Vec<String> =
+            before.into_iter().filter(|name| !(lines.contains("yes") && name == "live-of-alex")).collect();
         wait_until("nothing else is there", || {
             let there = names(&dir);
             after.iter().all(|name| there.contains(name)) && there.len() <= after.len() + 1
