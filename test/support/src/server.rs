@@ -95,10 +95,18 @@ impl Server {
         self.dir.join("sshd_config")
     }
 
+    /// Waits for its end.
+    pub fn wait(&mut self) {
+        let _ = self.child.wait();
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn stop(&mut self) {
-        let _ = Command::new("kill").arg(self.pid().to_string()).status();
-        let _ = self.child.wait();
+        // One that has ended is nobody's to signal.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = Command::new("kill").arg(self.pid().to_string()).status();
+        }
+        self.wait();
     }
 }
 
