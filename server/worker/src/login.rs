@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use sockward_drive::{Env, PumpEvent, Session, Subject};
 use sockward_privsep::Channel;
 use sockward_privsep::login::{Answer, Refusal, Request};
-use sockward_proto::event::{GlobalQuestion, OpenQuestion, RequestQuestion};
+use sockward_proto::event::{ChannelRequest, GlobalQuestion, OpenQuestion, RequestQuestion};
 use sockward_proto::{Error, Event, Result};
 use sockward_sys::link::Link;
 use sockward_wire::channel::open_failure;
@@ -186,7 +186,9 @@ impl Login {
                 session.conn.answer_global(question, None)
             }
             Asked::Request(question) => {
-                session.conn.send_debug(text, true)?;
+                // Clients send variables unasked; that one is not taken is no news for people.
+                let is_news = !matches!(question.request, ChannelRequest::Env { .. });
+                session.conn.send_debug(text, is_news)?;
                 session.conn.answer_request(question, false)
             }
         }

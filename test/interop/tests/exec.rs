@@ -83,6 +83,8 @@ fn environment(pair: Pair) {
     let user = &server.user;
     let expected = format!("given||here|{}|{}\n4\n", user.name, user.home.display());
     assert_eq!(String::from_utf8(out.stdout).unwrap(), expected);
+    // Variables are sent by system-wide configurations: nobody wants to hear of each that is refused.
+    assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
 }
 
 fn a_forced_command(pair: Pair) {
