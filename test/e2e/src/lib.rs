@@ -2,6 +2,7 @@
 //!
 //! | tests | what they show |
 //! | --- | --- |
+//! | `access` | who may listen, open and connect: every row, allowed and refused |
 //! | `files` | sockets belong to the login, and nothing of anybody else's is touched |
 //! | `endings` | whoever ends, and however, no socket stays behind |
 //! | `logins` | who may not log in; what a login's commands find themselves in |
@@ -10,6 +11,8 @@
 //! | `recipes` | the command lines that this project exists for, word for word |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod access;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
