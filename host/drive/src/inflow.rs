@@ -114,6 +114,7 @@ impl Session {
             None => Ok(total),
             Some(pump) => {
                 pump.totals.received += total as u64;
+                pump.used = Some(env.now);
                 match (extended, pump.error.as_deref_mut()) {
                     (None, _) => pump.sink.push(pump.ends.output(), slices),
                     (Some(STDERR), Some(ErrorHalf::Sink(sink))) => sink.push(pump.ends.error(), slices),

@@ -2,6 +2,7 @@
 //! read and how much is the session's business.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use sockward_proto::ChannelId;
 
@@ -63,6 +64,8 @@ pub(crate) struct Pump {
     /// The channel is gone; the sinks may still have something to write.
     pub(crate) orphan: bool,
     pub(crate) totals: Totals,
+    /// When bytes went through last, or when it got its descriptors.
+    pub(crate) used: Option<Instant>,
 }
 
 /// The half for extended data.
@@ -84,6 +87,7 @@ impl Pump {
             queued: false,
             orphan: false,
             totals: Totals::default(),
+            used: None,
         }
     }
 

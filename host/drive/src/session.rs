@@ -133,6 +133,7 @@ impl Session {
         let Some(index) = self.pumps.of(channel) else { return Ok(()) };
         let Some(pump) = self.pumps.get_mut(index) else { return Ok(()) };
         pump.set_ends(ends);
+        pump.used = Some(env.now);
         for (role, fd) in pump.watched() {
             let interest = match (role, pump.error.as_deref()) {
                 (Role::Socket, _) => Interest::READABLE | Interest::WRITABLE,
@@ -218,6 +219,12 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.conn.poll_timeout()
+    }
+
+    /// When bytes went through a channel's descriptors last, or when it got them; none before.
+    #[must_use]
+    pub fn last_used(&self, channel: ChannelId) -> Option<Instant> {
+        self.pumps.of(channel).and_then(|index| self.pumps.get(index)).and_then(|pump| pump.used)
     }
 
     /// Bytes received on all channels that their readers have not taken.

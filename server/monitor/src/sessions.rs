@@ -307,6 +307,12 @@ impl Server {
         let logged_in = LoggedIn {
             alive_interval: u64::from(effective.client_alive_interval),
             alive_count_max: effective.client_alive_count_max,
+            channel_timeouts: effective
+                .channel_timeouts
+                .iter()
+                .map(|t| (t.channel.clone(), u64::from(t.seconds)))
+                .collect(),
+            unused_timeout: u64::from(effective.unused_connection_timeout),
         };
         let success = ToWorker::Auth(AuthAnswer::Success(Box::new(logged_in)));
         self.tell_worker(index, &success, Some(handed.link))

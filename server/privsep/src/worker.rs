@@ -92,6 +92,10 @@ pub struct LoggedIn {
     pub alive_interval: u64,
     /// `ClientAliveCountMax`.
     pub alive_count_max: u32,
+    /// `ChannelTimeout`: patterns of channel types, or "global", and seconds; 0 = none.
+    pub channel_timeouts: Vec<(String, u64)>,
+    /// `UnusedConnectionTimeout`, seconds; 0 = none.
+    pub unused_timeout: u64,
 }
 
 /// What a worker says on a connection's link.

@@ -143,7 +143,7 @@ impl Application {
             }
             (AuthAnswer::KeyAcceptable, None) => session.conn.auth_key_acceptable(question)?,
             (AuthAnswer::Success(logged_in), Some(fd)) => {
-                self.login = Some(Login::new(self.index, Link::from_fd(fd)?, env)?);
+                self.login = Some(Login::new(self.index, Link::from_fd(fd)?, &logged_in, env)?);
                 session.conn.set_keep_alive(match logged_in.alive_interval {
                     0 => None,
                     seconds => Some(KeepAlive {

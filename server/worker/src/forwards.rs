@@ -10,6 +10,7 @@ use sockward_proto::event::{GlobalQuestion, GlobalRequest, OpenQuestion, OpenReq
 use sockward_proto::{ChannelId, Error, Result};
 use sockward_wire::Put;
 use sockward_wire::channel::open_failure;
+use sockward_wire::names;
 
 use crate::login::{Asked, Helper};
 
@@ -19,12 +20,25 @@ pub(crate) struct Forwards {
     /// What a listener was asked for as; that is how a forwarded connection is announced.
     listeners: HashMap<u64, Endpoint>,
     /// Channels announced for accepted connections, with the descriptors that wait for them.
-    opening: HashMap<ChannelId, (OwnedFd, u64)>,
+    opening: HashMap<ChannelId, Opening>,
     /// Forwarded connections by channel.
     joined: HashMap<ChannelId, Connection>,
 }
 
+/// A channel that the client has not taken yet.
+struct Opening {
+    fd: OwnedFd,
+    connection: u64,
+    /// The channel's type.
+    kind: &'static str,
+}
+
 impl Forwards {
+    /// Whether nothing is forwarded, whatever is listened on.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.opening.is_empty() && self.joined.is_empty()
+    }
+
     /// The client wants a connection to a target (`-L`).
     pub(crate) fn open_requested(
         &mut self,
@@ -45,7 +59,7 @@ impl Forwards {
         helper.ask(Asked::Open(question), |id| Request::Open { id, target }).map(drop)
     }
 
-    /// The helper has connected to the target.
+    /// The helper has connected to the target. The channel and its type.
     pub(crate) fn connected(
         &mut self,
         id: u64,
@@ -53,9 +67,11 @@ impl Forwards {
         fd: OwnedFd,
         session: &mut Session,
         env: &mut Env<'_>,
-    ) -> Result<()> {
+    ) -> Result<(ChannelId, &'static str)> {
+        let kind = kind(&question.kind);
         let channel = session.conn.accept_channel(question)?;
-        self.join(channel, Connection::Opened(id), fd, session, env)
+        self.join(channel, Connection::Opened(id), fd, session, env)?;
+        Ok((channel, kind))
     }
 
     /// The client wants a listener, or none any more (`-R`).
@@ -146,27 +162,28 @@ impl Forwards {
             return helper.tell(&closed(Connection::Accepted(connection), Totals::default()));
         }
         let channel = session.conn.open_channel(&request)?;
-        self.opening.insert(channel, (fd, connection));
+        self.opening.insert(channel, Opening { fd, connection, kind: kind(&request) });
         Ok(())
     }
 
-    /// The client has taken the channel of an accepted connection.
+    /// The client has taken the channel of an accepted connection. The channel's type.
     pub(crate) fn opened(
         &mut self,
         channel: ChannelId,
         session: &mut Session,
         env: &mut Env<'_>,
-    ) -> Result<()> {
-        match self.opening.remove(&channel) {
-            Some((fd, connection)) => self.join(channel, Connection::Accepted(connection), fd, session, env),
-            None => Err(Error::ApiMisuse("a channel nobody opened")),
-        }
+    ) -> Result<&'static str> {
+        let Some(Opening { fd, connection, kind }) = self.opening.remove(&channel) else {
+            return Err(Error::ApiMisuse("a channel nobody opened"));
+        };
+        self.join(channel, Connection::Accepted(connection), fd, session, env)?;
+        Ok(kind)
     }
 
     /// The client has refused it.
     pub(crate) fn open_failed(&mut self, channel: ChannelId, helper: &mut Helper<'_>) -> Result<()> {
         match self.opening.remove(&channel) {
-            Some((_, connection)) => {
+            Some(Opening { connection, .. }) => {
                 helper.tell(&closed(Connection::Accepted(connection), Totals::default()))
             }
             None => Ok(()),
@@ -202,6 +219,17 @@ impl Forwards {
             return session.conn.close_channel(channel);
         }
         Ok(())
+    }
+}
+
+/// The name of a channel's type.
+fn kind(request: &OpenRequest) -> &'static str {
+    match request {
+        OpenRequest::Session => names::channel::SESSION,
+        OpenRequest::DirectTcpip(_) => names::channel::DIRECT_TCPIP,
+        OpenRequest::ForwardedTcpip(_) => names::channel::FORWARDED_TCPIP,
+        OpenRequest::DirectStreamlocal { .. } => names::channel::DIRECT_STREAMLOCAL,
+        OpenRequest::ForwardedStreamlocal { .. } => names::channel::FORWARDED_STREAMLOCAL,
     }
 }
 

@@ -11,6 +11,7 @@
 mod application;
 mod enter;
 mod forwards;
+mod idle;
 mod logger;
 mod login;
 mod process;

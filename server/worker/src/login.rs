@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 use sockward_drive::{Env, PumpEvent, Session, Subject};
 use sockward_privsep::Channel;
 use sockward_privsep::login::{Answer, Refusal, Request};
+use sockward_privsep::worker::LoggedIn;
 use sockward_proto::event::{ChannelRequest, GlobalQuestion, OpenQuestion, RequestQuestion};
 use sockward_proto::{Error, Event, Result};
 use sockward_sys::link::Link;
@@ -16,6 +18,7 @@ use sockward_wire::channel::open_failure;
 
 use crate::application::LinkEnd;
 use crate::forwards::Forwards;
+use crate::idle::Idle;
 use crate::process;
 use crate::sessions::Sessions;
 
@@ -26,6 +29,7 @@ pub(crate) struct Login {
     next: u64,
     forwards: Forwards,
     sessions: Sessions,
+    idle: Idle,
 }
 
 /// A question of the SSH client that the helper is to answer.
@@ -64,7 +68,12 @@ impl Helper<'_> {
 }
 
 impl Login {
-    pub(crate) fn new(index: usize, link: Link, env: &mut Env<'_>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        index: usize,
+        link: Link,
+        logged_in: &LoggedIn,
+        env: &mut Env<'_>,
+    ) -> std::io::Result<Self> {
         let helper: Channel<Request, Answer> = Channel::plain(link);
         let fd = std::os::fd::AsFd::as_fd(&helper).as_raw_fd();
         let token = Subject::App(process::helper_link(index)).token();
@@ -75,12 +84,32 @@ impl Login {
             next: 0,
             forwards: Forwards::default(),
             sessions: Sessions::default(),
+            idle: Idle::new(logged_in, env.now),
         })
     }
 
     fn split(&mut self) -> (&mut Forwards, &mut Sessions, Helper<'_>) {
-        let Login { helper, asked, next, forwards, sessions } = self;
+        let Login { helper, asked, next, forwards, sessions, idle: _ } = self;
         (forwards, sessions, Helper { channel: helper, asked, next })
+    }
+
+    /// When something of it is due if nothing happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.idle.deadline()
+    }
+
+    /// Closes what has not been used for too long.
+    pub(crate) fn keep_time(&mut self, session: &mut Session, now: Instant) -> Result<()> {
+        self.idle.enforce(session, now)
+    }
+
+    /// At the end of a turn: notes whether there are channels.
+    pub(crate) fn note_use(&mut self, now: Instant) {
+        if !self.idle.minds_use() {
+            return;
+        }
+        let asked = self.asked.values().any(|asked| matches!(asked, Asked::Open(_) | Asked::Session(_)));
+        self.idle.in_use(asked || !self.forwards.is_empty() || !self.sessions.is_empty(), now);
     }
 
     /// Something happened on the connection layer.
@@ -94,7 +123,11 @@ impl Login {
                 _ => forwards.open_requested(question, session, &mut helper),
             },
             Event::Global(question) => forwards.global_requested(question, &mut helper),
-            Event::Opened(channel) => forwards.opened(channel, session, env),
+            Event::Opened(channel) => {
+                let kind = forwards.opened(channel, session, env)?;
+                self.idle.began(channel, kind, env.now);
+                Ok(())
+            }
             Event::OpenFailed { channel, .. } => forwards.open_failed(channel, &mut helper),
             Event::Requested(question) => sessions.requested(question, session, &mut helper),
             Event::Closed(channel) => sessions.closed(channel, &mut helper),
@@ -140,7 +173,8 @@ impl Login {
         match (answer, fd) {
             (Answer::Opened { id }, Some(fd)) => {
                 let Some(Asked::Open(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
-                self.forwards.connected(id, question, fd, session, env)?;
+                let (channel, kind) = self.forwards.connected(id, question, fd, session, env)?;
+                self.idle.began(channel, kind, env.now);
             }
             (Answer::Refused { id, why, text }, None) => {
                 let asked = self.asked.remove(&id).ok_or_else(nonsense)?;
@@ -160,7 +194,13 @@ impl Login {
             }
             (Answer::Done { id }, None) => match self.asked.remove(&id) {
                 Some(Asked::Session(question)) => self.sessions.opened(id, question, session)?,
-                Some(Asked::Request(question)) => self.sessions.done(question, session, env)?,
+                Some(Asked::Request(question)) => {
+                    let channel = question.channel;
+                    if let Some(kind) = crate::sessions::kind(&question.request) {
+                        self.idle.began(channel, &kind, env.now);
+                    }
+                    self.sessions.done(question, session, env)?;
+                }
                 Some(Asked::Open(_) | Asked::Global(_)) | None => return Err(nonsense()),
             },
             (Answer::Stream { session: id, stream }, Some(fd)) => self.sessions.stream(id, stream, fd),

@@ -14,6 +14,7 @@ use sockward_sys::link::Link;
 
 use crate::application::{Application, LinkEnd};
 use crate::logger;
+use crate::login::Login;
 use crate::timers::Timers;
 
 /// The poller's numbers for our links.
@@ -184,6 +185,8 @@ impl Process {
         match result {
             Ok(status) => {
                 let deadline = slot.session.as_ref().and_then(Session::deadline);
+                let due = slot.app.login.as_ref().and_then(Login::deadline);
+                let deadline = deadline.into_iter().chain(due).min();
                 self.timers.set(index, deadline);
                 if let Some(place) = self.slots.get_mut(index) {
                     *place = Some(slot);
@@ -221,7 +224,14 @@ impl Slot {
                 Err(LinkEnd::Protocol(e)) => return Err(e.to_string()),
             };
         }
-        match session.work(env, app) {
+        if let Some(login) = &mut app.login {
+            login.keep_time(session, env.now).map_err(|e| e.to_string())?;
+        }
+        let worked = session.work(env, app);
+        if let Some(login) = &mut app.login {
+            login.note_use(env.now);
+        }
+        match worked {
             Ok(_) if *monitor_ready || *helper_ready => Ok(Status::Busy),
             Ok(status) => Ok(status),
             Err(End::Lost) => Err("Connection closed by remote host".into()),

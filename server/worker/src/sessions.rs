@@ -33,7 +33,30 @@ struct Open {
     input_ended: bool,
 }
 
+/// The type of a session channel by what runs in it, as `ChannelTimeout` names it; none of other requests.
+pub(crate) fn kind(request: &ChannelRequest) -> Option<String> {
+    match request {
+        ChannelRequest::Shell => Some("session:shell".into()),
+        ChannelRequest::Exec(_) => Some("session:command".into()),
+        ChannelRequest::Subsystem(name) => {
+            Some(format!("session:subsystem:{}", String::from_utf8_lossy(name)))
+        }
+        ChannelRequest::Env { .. }
+        | ChannelRequest::Signal(_)
+        | ChannelRequest::Pty { .. }
+        | ChannelRequest::Eow
+        | ChannelRequest::WindowChange(_)
+        | ChannelRequest::ExitStatus(_)
+        | ChannelRequest::ExitSignal { .. } => None,
+    }
+}
+
 impl Sessions {
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The helper allows the session.
     pub(crate) fn opened(&mut self, id: u64, question: OpenQuestion, session: &mut Session) -> Result<()> {
         let channel = session.conn.accept_channel(question)?;

@@ -10,12 +10,10 @@ pub const KEYWORDS: &[(&str, &[&str])] = &[
     ("AuthorizedKeysCommand", &["none"]),
     ("AuthorizedPrincipalsCommand", &["none"]),
     ("AuthorizedPrincipalsFile", &["none"]),
-    ("ChannelTimeout", &["none"]),
     ("HostCertificate", &["none"]),
     ("PubkeyAuthOptions", &["none"]),
     ("RevokedKeys", &["none"]),
     ("TrustedUserCAKeys", &["none"]),
-    ("UnusedConnectionTimeout", &["none", "0"]),
     ("UseDNS", &["no"]),
 ];
 

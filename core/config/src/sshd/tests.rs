@@ -100,8 +100,6 @@ fn what_restricts_and_is_not_there_is_an_error() {
             "AuthorizedKeysCommand" | "AuthorizedPrincipalsCommand" => {
                 format!("{name} /x\n{name}User nobody\n")
             }
-            "UnusedConnectionTimeout" => format!("{name} 1\n"),
-            "ChannelTimeout" => format!("{name} session=1m\n"),
             "PubkeyAuthOptions" => format!("{name} verify-required\n"),
             "UseDNS" => format!("{name} yes\n"),
             _ => format!("{name} bob\n"),
