@@ -67,11 +67,9 @@ impl Session {
             }
         });
         // No bytes are no error here: `outcome` says what happened.
-        if let (Ok(n), Some(pump)) = (self.protocol(sent)?, self.pumps.get_mut(index)) {
-            if n > 0 {
-                pump.totals.sent += n as u64;
-                pump.used = Some(env.now);
-            }
+        if let (Ok(n @ 1..), Some(pump)) = (self.protocol(sent)?, self.pumps.get_mut(index)) {
+            pump.totals.sent += n as u64;
+            pump.used = Some(env.now);
         }
         match outcome {
             Read::Some(_) | Read::Empty => Ok(()),

@@ -60,4 +60,13 @@ pub const TABLE: &[Script] = &[
     script("brokenkeys", &[S, C], 1),
     script("portnum", &[C], 5),
     script("knownhosts", &[C], 2),
+    script("forward-control", &[S], 157),
+    // key-options has to wait for terminals: all else in it passes.
+    script("cfgmatch", &[S], 10),
+    script("cfgmatchlisten", &[S], 15),
+    script("addrmatch", &[S], 2),
+    script("allow-deny-users", &[S], 3),
+    script("forcecommand", &[S], 3),
+    script("channel-timeout", &[S], 26),
+    script("connection-timeout", &[S], 41),
 ];
