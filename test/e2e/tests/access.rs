@@ -6,10 +6,12 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::Command;
 
+use sockward_test_e2e::access::{
+    At, CLIENTS, WORD, cast, fetch_as, group, own, reaches, root, server, share,
+};
 use sockward_test_e2e::support::{
     Client, Kind, Origin, Server, Service, User, free_port, has_program, wait_until,
 };
-use sockward_test_e2e::access::{At, CLIENTS, WORD, cast, fetch_as, group, own, reaches, root, server, share};
 
 fn origin() -> Origin {
     Origin::tcp(Service::Page(WORD))

@@ -56,13 +56,6 @@ impl Client {
         self
     }
 
-    /// Logs in as somebody else.
-    #[must_use]
-    pub fn user(mut self, name: &str) -> Self {
-        self.destination = format!("{name}@127.0.0.1");
-        self
-    }
-
     /// The finished command, with a command line for the server's shell.
     #[must_use]
     pub fn command(mut self, remote: &str) -> Command {
