@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::Token;
 use sockward_config::choice::LogLevel;
 use sockward_config::ssh::Settings;
 use sockward_drive::{Env, Handler, PumpEvent, Session};
@@ -22,6 +21,7 @@ use crate::login::Login;
 use crate::messages::{self, Stage};
 use crate::plan::Plan;
 use crate::trust::{self, Trust};
+use crate::watched::Watched;
 
 /// The application of one connection.
 pub(crate) struct Application {
@@ -29,8 +29,6 @@ pub(crate) struct Application {
     jobs: Jobs,
     /// None behind a proxy.
     address: Option<SocketAddr>,
-    /// Makes the poller's tokens for connections to targets.
-    token: fn(usize) -> Token,
     stage: Stage,
     host_key: Option<(HostKeyQuestion, Job<Option<Trust>>)>,
     /// What the server showed first, and how far it is trusted.
@@ -43,17 +41,11 @@ pub(crate) struct Application {
 
 impl Application {
     /// For a connection that has just been made.
-    pub(crate) fn new(
-        plan: Arc<Plan>,
-        jobs: Jobs,
-        address: Option<SocketAddr>,
-        token: fn(usize) -> Token,
-    ) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, address: Option<SocketAddr>) -> Self {
         Application {
             plan,
             jobs,
             address,
-            token,
             stage: Stage::Banner,
             host_key: None,
             trusted: None,
@@ -117,10 +109,10 @@ impl Application {
         }
     }
 
-    /// The poller says that the n-th connection to a target has got somewhere.
-    pub(crate) fn target_ready(&mut self, n: usize, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
+    /// The poller says something of what forwardings have watched.
+    pub(crate) fn ready(&mut self, what: Watched, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
         match &mut self.login {
-            Some(login) => login.target_ready(n, session, env),
+            Some(login) => login.ready(what, session, env),
             None => Ok(()),
         }
     }
@@ -207,7 +199,7 @@ impl Application {
         }
         self.set_traffic_class(session);
         let trust = self.trusted.as_ref().map_or(Trust::Unsafe, |(_, trust)| *trust);
-        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), trust, self.token));
+        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), trust));
     }
 
     /// IPQoS: until now somebody was waiting, whatever comes.

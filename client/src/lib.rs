@@ -7,7 +7,7 @@
 //!                       │                                  application ──▶ trust         is it the right host?
 //!                       │                                       │    └───▶ authenticate  let us in
 //!                       │                                       ▼
-//!                       │                                     login ──▶ forwards  -L -R -W
+//!                       │                                     login ──▶ forwards  -L -R -D -W
 //!                       ▼                                          └──▶ sessions  commands, shells: stdio, terminal
 //!                     jobs: threads for what waits (names, agents, people, files)
 //! ```
@@ -33,6 +33,7 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod watched;
 
 use std::ffi::OsString;
 

@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::Token;
 use sockward_config::forward::Form;
 use sockward_drive::{Env, PumpEvent, Session};
 use sockward_proto::{ChannelId, Event, Result};
@@ -22,6 +21,7 @@ use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
 use crate::sessions::{Hopeless, MainSession};
 use crate::trust::Trust;
+use crate::watched::Watched;
 use crate::{FAILURE, messages, start};
 
 /// What goes on over one connection.
@@ -47,10 +47,10 @@ enum State {
 }
 
 impl Login {
-    /// Just let in; [`Self::turn`] does the rest. `token` makes the poller's tokens for connections under way.
-    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, trust: Trust, token: fn(usize) -> Token) -> Self {
+    /// Just let in; [`Self::turn`] does the rest.
+    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, trust: Trust) -> Self {
         Login {
-            forwards: Forwards::new(Arc::clone(&plan), jobs.clone(), token),
+            forwards: Forwards::new(Arc::clone(&plan), jobs.clone()),
             plan,
             jobs,
             trust,
@@ -115,7 +115,7 @@ impl Login {
         self.forwards.wake(session, env)?;
         while session.conn.is_open() && session.conn.channels_left() > 0 {
             let Some(accepted) = listeners.accept(env.now) else { break };
-            self.forwards.accepted(accepted, &mut session.conn)?;
+            self.forwards.accepted(accepted, &mut session.conn, env.registry)?;
         }
         while let Some(command) = self.session.as_ref().and_then(MainSession::command) {
             self.command(command, session)?;
@@ -165,13 +165,13 @@ impl Login {
     fn set_up_local(&mut self, ours: bool, env: &mut Env<'_>, listeners: &mut Listeners) {
         let plan = Arc::clone(&self.plan);
         let settings = &plan.configuration.settings;
-        let forwards = &settings.local_forwards.0;
+        let forwards: Vec<_> = settings.local_forwards.0.iter().chain(&settings.dynamic_forwards.0).collect();
         // After a reconnection they are there already.
         if !listeners.is_empty() || forwards.is_empty() {
             return;
         }
         let mut bound = 0;
-        for forward in forwards {
+        for forward in &forwards {
             log::debug!("Local connections to {}", local::describe(forward, settings.gateway_ports));
             match local::remedy(forward, Form::Local, ours) {
                 Some(remedy) => log::error!("{remedy}"),
@@ -202,7 +202,8 @@ impl Login {
     /// A host that nobody vouches for gets no forwardings.
     fn refuse_forwards(&mut self) {
         let settings = &self.plan.configuration.settings;
-        if settings.local_forwards.0.is_empty() && settings.remote_forwards.0.is_empty() {
+        let all = [&settings.local_forwards, &settings.dynamic_forwards, &settings.remote_forwards];
+        if all.iter().all(|forwards| forwards.0.is_empty()) {
             return;
         }
         log::error!("Port forwarding is disabled to avoid man-in-the-middle attacks.");
@@ -280,7 +281,8 @@ impl Login {
             // A server asks for no listeners, and its other host keys are not learned yet: dropped, and so refused.
             Event::Global(_) => {}
             // The pumps have done what is to be done.
-            Event::Writable(_) | Event::Eof(_) => {}
+            Event::Writable(_) => {}
+            Event::Eof(channel) => self.forwards.ended(channel),
             // A server's events, and those before the login: the application or nobody has them.
             Event::PeerVersion(_)
             | Event::HostKey(_)
@@ -330,9 +332,13 @@ impl Login {
         Ok(())
     }
 
-    /// The poller says that the n-th connection under way has got somewhere.
-    pub(crate) fn target_ready(&mut self, n: usize, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
-        self.forwards.target_ready(n, session, env)
+    /// The poller says something of what forwardings have watched.
+    pub(crate) fn ready(&mut self, what: Watched, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
+        match what {
+            Watched::Target(n) => self.forwards.target_ready(n, session, env),
+            Watched::Socks(n) => self.forwards.socks_ready(n, &mut session.conn, env.registry),
+            Watched::Jobs | Watched::Signals | Watched::Connector | Watched::Listener(_) => Ok(()),
+        }
     }
 
     /// The terminal's window has another size.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll};
 use sockward_drive::{Buffers, End, Env, Net, Session, Status, Subject};
 use sockward_sys::signal::{Signal, Signals};
 use sockward_sys::{limits, terminal};
@@ -20,24 +20,8 @@ use crate::forwards::local::Listeners;
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
 use crate::proxy::{self, Proxy};
+use crate::watched::Watched;
 use crate::{FAILURE, handshake, messages};
-
-/// The poller's numbers of our own: jobs, signals, the connection on its way. Behind them listeners and connections to
-/// targets take turns.
-const JOBS: usize = 0;
-const SIGNALS: usize = 1;
-const CONNECTOR: usize = 2;
-const FIRST_FREE: usize = 4;
-
-/// The n-th local listener.
-fn listener_token(n: usize) -> Token {
-    Subject::App(FIRST_FREE + 2 * n).token()
-}
-
-/// The n-th connection to a target of the server's listeners.
-fn target_token(n: usize) -> Token {
-    Subject::App(FIRST_FREE + 2 * n + 1).token()
-}
 
 /// The one session's number.
 const SESSION: usize = 0;
@@ -115,9 +99,9 @@ impl Process {
         wanted.push(Signal::WindowChange);
         let signals = Signals::new(&wanted)?;
         let poll = Poll::new()?;
-        let jobs = Jobs::new(&poll, Subject::App(JOBS).token())?;
+        let jobs = Jobs::new(&poll, Watched::Jobs.token())?;
         let fd = signals.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), Subject::App(SIGNALS).token(), Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&fd), Watched::Signals.token(), Interest::READABLE)?;
         if let Err(e) = limits::raise_nofile().and_then(|_| limits::no_core_files()) {
             log::debug!("cannot set limits: {e}");
         }
@@ -127,7 +111,7 @@ impl Process {
             buffers: Buffers::default(),
             jobs,
             signals,
-            listeners: Listeners::new(listener_token),
+            listeners: Listeners::default(),
             background,
             stage: Stage::Over,
         };
@@ -143,7 +127,7 @@ impl Process {
             let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
             return self.begin(net, Some(proxy), None, deadline);
         }
-        let token = Subject::App(CONNECTOR).token();
+        let token = Watched::Connector.token();
         self.stage = Stage::Connecting(Connector::new(Arc::clone(&self.plan), &self.jobs, token)?);
         Ok(())
     }
@@ -159,7 +143,7 @@ impl Process {
         let now = Instant::now();
         let session = handshake::start(&self.plan, net, SESSION, self.poll.registry(), now);
         let session = session.map_err(io::Error::other)?;
-        let app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), address, target_token);
+        let app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), address);
         let connected = Connected { session, app, proxy, address, deadline };
         self.stage = Stage::Connected(Box::new(connected));
         Ok(())
@@ -212,20 +196,23 @@ impl Process {
 
     /// Notes what the poller says, for the turn.
     fn ready(&mut self, event: &mio::event::Event, now: Instant) {
-        match (Subject::of(event.token()), &mut self.stage) {
-            (Some(Subject::App(n)), stage) if n >= FIRST_FREE => {
-                let n = n - FIRST_FREE;
-                if n.is_multiple_of(2) {
-                    self.listeners.ready(n / 2);
-                } else if let Stage::Connected(connected) = stage {
-                    let Connected { session, app, .. } = &mut **connected;
-                    let mut env = Env { registry: self.poll.registry(), buffers: &mut self.buffers, now };
-                    // An error has ended the connection, which the turn finds out.
-                    let _ = app.target_ready(n / 2, session, &mut env);
-                }
+        let subject = Subject::of(event.token());
+        let watched = match subject {
+            Some(Subject::App(number)) => Watched::of(number),
+            Some(Subject::Net { .. } | Subject::Pump { .. }) | None => None,
+        };
+        if let Some(Watched::Listener(n)) = watched {
+            self.listeners.ready(n);
+        }
+        let Stage::Connected(connected) = &mut self.stage else { return };
+        let Connected { session, app, .. } = &mut **connected;
+        match watched {
+            Some(watched) => {
+                let mut env = Env { registry: self.poll.registry(), buffers: &mut self.buffers, now };
+                // An error has ended the connection, which the turn finds out.
+                let _ = app.ready(watched, session, &mut env);
             }
-            (_, Stage::Connected(connected)) => note(&mut connected.session, event),
-            (_, Stage::Connecting(_) | Stage::Over) => {}
+            None => note(session, event),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Listeners on this machine (`-L`): ports and sockets. They outlive a connection: whoever connects while there is
+//! Listeners on this machine (`-L`, `-D`): ports and sockets. They outlive a connection: whoever connects while there is
 //! none, or while no more channels can be opened, waits in the backlog.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 use sockward_config::forward::{BindScope, Form, Forward, ForwardPath, Listen, Target};
 use sockward_sys::path::Place;
 use sockward_sys::resolve::{NotResolved, forward_blocking};
@@ -18,6 +18,7 @@ use sockward_sys::{tcp, unix};
 
 use crate::connect::{family, reason};
 use crate::plan::Plan;
+use crate::watched::Watched;
 
 /// As OpenSSH's SSH_LISTEN_BACKLOG.
 const BACKLOG: i32 = 128;
@@ -26,9 +27,8 @@ const BACKLOG: i32 = 128;
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(500);
 
 /// All listeners.
+#[derive(Default)]
 pub(crate) struct Listeners {
-    /// Makes the poller's token of the n-th listener.
-    token: fn(usize) -> Token,
     open: Vec<Listener>,
     paused_until: Option<Instant>,
 }
@@ -55,11 +55,6 @@ pub(crate) struct Accepted {
 }
 
 impl Listeners {
-    /// None yet.
-    pub(crate) fn new(token: fn(usize) -> Token) -> Self {
-        Listeners { token, open: Vec::new(), paused_until: None }
-    }
-
     /// Whether any forwarding listens.
     pub(crate) fn is_empty(&self) -> bool {
         self.open.is_empty()
@@ -74,7 +69,7 @@ impl Listeners {
         let forward = Arc::new(forward.clone());
         let mut any = false;
         for socket in sockets {
-            let token = (self.token)(self.open.len());
+            let token = Watched::Listener(self.open.len()).token();
             let fd = socket.fd().as_raw_fd();
             if let Err(e) = registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
                 log::error!("cannot watch a listener: {}", reason(&e));
@@ -294,7 +289,7 @@ mod tests {
         std::os::unix::fs::symlink(&dir, dir.join("link")).unwrap();
         let forward = parse(&format!("{}/link/s:host:80", dir.display()));
         let plan = crate::testing::plan(&[]);
-        let mut listeners = Listeners::new(Token);
+        let mut listeners = Listeners::default();
         assert!(listeners.bind(&forward, &plan, poll.registry()));
         let metadata = std::fs::symlink_metadata(dir.join("s")).unwrap();
         assert!(metadata.file_type().is_socket());
@@ -304,10 +299,10 @@ mod tests {
         assert!(accept(&mut listeners).is_none(), "not asked before the poller has told");
         listeners.ready(0);
         assert!(accept(&mut listeners).is_some_and(|a| a.origin.is_none() && *a.forward == forward));
-        assert!(!Listeners::new(Token).bind(&forward, &plan, poll.registry()), "taken");
+        assert!(!Listeners::default().bind(&forward, &plan, poll.registry()), "taken");
         let unlink =
             crate::testing::plan(&["-o", "StreamLocalBindUnlink=yes", "-o", "StreamLocalBindMask=007"]);
-        let mut others = Listeners::new(Token);
+        let mut others = Listeners::default();
         assert!(others.bind(&forward, &unlink, poll.registry()));
         assert_eq!(std::fs::symlink_metadata(dir.join("s")).unwrap().permissions().mode() & 0o777, 0o770);
         drop(listeners);
@@ -322,7 +317,7 @@ mod tests {
         let poll = Poll::new().unwrap();
         let plan = crate::testing::plan(&["-4"]);
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut listeners = Listeners::new(Token);
+        let mut listeners = Listeners::default();
         assert!(listeners.bind(&parse(&format!("{free}:h:1")), &plan, poll.registry()));
         let mut client = std::net::TcpStream::connect(("127.0.0.1", free)).unwrap();
         listeners.ready(0);
@@ -330,7 +325,7 @@ mod tests {
         assert_eq!(accepted.origin, Some(client.local_addr().unwrap()));
         drop(accepted);
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
-        assert!(!Listeners::new(Token).bind(&parse(&format!("{free}:h:1")), &plan, poll.registry()));
+        assert!(!Listeners::default().bind(&parse(&format!("{free}:h:1")), &plan, poll.registry()));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! ```text
 //!   local:   a listener here accepts ─▶ open a channel ─▶ opened ─▶ joined      (-L)
 //!   remote:  the server announces a connection ─▶ targets: connect ─▶ joined    (-R)
+//!   socks:   who connects says where to                               (-D, -R port)
 //!   stdio:   our own standard streams                                           (-W)
 //! ```
 
 pub(crate) mod local;
 pub(crate) mod remote;
+mod socks;
 pub(crate) mod stdio;
 pub(crate) mod targets;
 
@@ -16,19 +18,21 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::Token;
+use mio::Registry;
 use sockward_config::forward::Target;
 use sockward_drive::{Closing, Ends, Env, Session};
 use sockward_proto::event::{OpenQuestion, OpenRequest, TcpEnds};
 use sockward_proto::{ChannelId, Connection, GlobalId, Result};
 use sockward_wire::channel::open_failure;
+use sockward_wire::socks::{Outcome, Request};
 
 use crate::connect::family;
 use crate::jobs::Jobs;
 use crate::plan::Plan;
 use local::Accepted;
 use remote::{Answered, Remote};
-use targets::Targets;
+use socks::{Locals, Remotes, Step, Wanted};
+use targets::{Targets, Whose};
 
 /// All of one connection.
 pub(crate) struct Forwards {
@@ -36,21 +40,31 @@ pub(crate) struct Forwards {
     jobs: Jobs,
     remote: Remote,
     targets: Targets,
+    socks_here: Locals,
+    socks_there: Remotes,
     /// Channels asked for, with the connections that wait for them.
-    opening: HashMap<ChannelId, OwnedFd>,
+    opening: HashMap<ChannelId, Opening>,
     /// Channels joined to a connection.
     live: HashSet<ChannelId>,
 }
 
+struct Opening {
+    socket: OwnedFd,
+    /// What a SOCKS client asked for: it is told how that went.
+    request: Option<Request>,
+}
+
 impl Forwards {
-    /// None yet. `token` makes the poller's tokens for connections under way.
-    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, token: fn(usize) -> Token) -> Self {
+    /// None yet.
+    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs) -> Self {
         let family = family(plan.configuration.settings.address_family);
         Forwards {
             plan,
             jobs,
             remote: Remote::default(),
-            targets: Targets::new(token, family),
+            targets: Targets::new(family),
+            socks_here: Locals::default(),
+            socks_there: Remotes::default(),
             opening: HashMap::new(),
             live: HashSet::new(),
         }
@@ -77,7 +91,12 @@ impl Forwards {
     // ---- listeners on this machine ----
 
     /// Somebody has connected to one: the server is asked to connect to the target.
-    pub(crate) fn accepted(&mut self, accepted: Accepted, conn: &mut Connection) -> Result<()> {
+    pub(crate) fn accepted(
+        &mut self,
+        accepted: Accepted,
+        conn: &mut Connection,
+        registry: &Registry,
+    ) -> Result<()> {
         let (origin_host, origin_port) = local::origin(accepted.origin);
         log::debug!(
             "Connection from {origin_host} port {origin_port}, forwarding to {} requested.",
@@ -92,11 +111,40 @@ impl Forwards {
                 origin_port,
             }),
             Target::Unix(path) => OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec() },
-            // Refused at the start; the connection is dropped and so closed.
-            Target::Socks => return Ok(()),
+            Target::Socks => {
+                let wanted = self.socks_here.accepted(accepted.socket, accepted.origin, registry);
+                return wanted.map_or(Ok(()), |wanted| self.wanted(wanted, conn));
+            }
         };
         let channel = conn.open_channel(&request)?;
-        self.opening.insert(channel, accepted.socket);
+        self.opening.insert(channel, Opening { socket: accepted.socket, request: None });
+        Ok(())
+    }
+
+    /// The poller says that the n-th SOCKS client has something to say.
+    pub(crate) fn socks_ready(&mut self, n: usize, conn: &mut Connection, registry: &Registry) -> Result<()> {
+        match self.socks_here.ready(n, registry) {
+            Some(wanted) => self.wanted(wanted, conn),
+            None => Ok(()),
+        }
+    }
+
+    /// A SOCKS client has said where to.
+    fn wanted(&mut self, wanted: Wanted, conn: &mut Connection) -> Result<()> {
+        let Wanted { socket, origin, request } = wanted;
+        let (origin_host, origin_port) = local::origin(origin);
+        log::debug!("SOCKS: connection to {}:{} requested.", request.host.escape_ascii(), request.port);
+        let ends = TcpEnds {
+            host: request.host.clone(),
+            port: u32::from(request.port),
+            origin_host: origin_host.into_bytes(),
+            origin_port,
+        };
+        if conn.channels_left() == 0 {
+            return Ok(());
+        }
+        let channel = conn.open_channel(&OpenRequest::DirectTcpip(ends))?;
+        self.opening.insert(channel, Opening { socket, request: Some(request) });
         Ok(())
     }
 
@@ -107,15 +155,21 @@ impl Forwards {
         session: &mut Session,
         env: &mut Env<'_>,
     ) -> Result<bool> {
-        match self.opening.remove(&channel) {
-            Some(socket) => self.join(channel, socket, session, env).map(|()| true),
-            None => Ok(false),
+        let Some(Opening { socket, request }) = self.opening.remove(&channel) else { return Ok(false) };
+        if let Some(request) = request
+            && let Err(e) = socks::say(&socket, &request.reply(Outcome::Connected))
+        {
+            log::debug!("SOCKS client: {e}");
         }
+        self.join(channel, socket, session, env).map(|()| true)
     }
 
     /// The server cannot or will not. Whoever connected sees the end.
     pub(crate) fn open_failed(&mut self, channel: ChannelId) {
-        self.opening.remove(&channel);
+        if let Some(Opening { socket, request: Some(request) }) = self.opening.remove(&channel) {
+            // One that has left needs no answer.
+            let _ = socks::say(&socket, &request.reply(Outcome::Failed));
+        }
     }
 
     // ---- listeners on the server ----
@@ -172,8 +226,22 @@ impl Forwards {
             let reason = open_failure::ADMINISTRATIVELY_PROHIBITED;
             return session.conn.refuse_channel(question, reason, "open failed");
         };
+        if target == Target::Socks {
+            let channel = session.conn.accept_channel(question)?;
+            session.attach(channel, Closing::Automatic);
+            self.live.insert(channel);
+            self.socks_there.opened(channel);
+            return Ok(());
+        }
         let home = self.plan.home().to_owned();
-        self.targets.connect(question, &target, home.as_encoded_bytes(), &self.jobs, env.registry, env.now);
+        self.targets.connect(
+            Whose::Question(question),
+            &target,
+            home.as_encoded_bytes(),
+            &self.jobs,
+            env.registry,
+            env.now,
+        );
         self.connected(session, env)
     }
 
@@ -183,23 +251,59 @@ impl Forwards {
         self.connected(session, env)
     }
 
-    /// A job has ended, or the deadline has come.
+    /// A job has ended, something has arrived, or the deadline has come.
     pub(crate) fn wake(&mut self, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
         self.targets.wake(env.registry, env.now);
         self.connected(session, env)
     }
 
+    /// A SOCKS client of a listener of the server's has said where to.
+    fn connect_socks(&mut self, channel: ChannelId, host: &[u8], port: u16, env: &mut Env<'_>) {
+        let permitted = &self.plan.configuration.settings.permit_remote_open;
+        // A name that is not UTF-8 is none that could be looked up.
+        let Some(host) =
+            std::str::from_utf8(host).ok().filter(|host| permitted.permits(host.as_bytes(), port))
+        else {
+            log::error!(
+                "Received request to connect to host {} port {port}, but the request was denied.",
+                host.escape_ascii()
+            );
+            return self.socks_there.connected(channel, Err(Outcome::NotAllowed));
+        };
+        let target = Target::Tcp { host: host.to_owned(), port };
+        let (home, jobs) = (self.plan.home().to_owned(), &self.jobs);
+        let whose = Whose::Socks(channel);
+        self.targets.connect(whose, &target, home.as_encoded_bytes(), jobs, env.registry, env.now);
+    }
+
+    /// Joins what has been connected, and hears what SOCKS clients have to say.
     fn connected(&mut self, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
-        for (question, outcome) in self.targets.finished() {
-            match outcome {
-                Ok(socket) => {
-                    let channel = session.conn.accept_channel(question)?;
-                    self.join(channel, socket, session, env)?;
+        loop {
+            for (whose, outcome) in self.targets.finished() {
+                match (whose, outcome) {
+                    (Whose::Question(question), Ok(socket)) => {
+                        let channel = session.conn.accept_channel(question)?;
+                        self.join(channel, socket, session, env)?;
+                    }
+                    (Whose::Question(question), Err(why)) => {
+                        session.conn.refuse_channel(question, open_failure::CONNECT_FAILED, &why)?;
+                    }
+                    (Whose::Socks(channel), outcome) => {
+                        self.socks_there.connected(channel, outcome.map_err(|_| Outcome::Failed));
+                    }
                 }
-                Err(why) => session.conn.refuse_channel(question, open_failure::CONNECT_FAILED, &why)?,
+            }
+            let steps = self.socks_there.step(session)?;
+            if steps.is_empty() {
+                return Ok(());
+            }
+            for step in steps {
+                match step {
+                    Step::Connect { channel, host, port } => self.connect_socks(channel, &host, port, env),
+                    Step::Join { channel, socket } => self.set_ends(channel, socket, session, env)?,
+                }
             }
         }
-        Ok(())
     }
 
     // ---- joined ----
@@ -213,6 +317,16 @@ impl Forwards {
     ) -> Result<()> {
         session.attach(channel, Closing::Automatic);
         self.live.insert(channel);
+        self.set_ends(channel, socket, session, env)
+    }
+
+    fn set_ends(
+        &mut self,
+        channel: ChannelId,
+        socket: OwnedFd,
+        session: &mut Session,
+        env: &mut Env<'_>,
+    ) -> Result<()> {
         if let Err(e) = session.set_ends(channel, Ends::Socket(socket), env) {
             log::error!("cannot watch a connection: {e}");
             return session.conn.close_channel(channel);
@@ -223,6 +337,12 @@ impl Forwards {
     /// A channel is gone and everything received on it has been written.
     pub(crate) fn finished(&mut self, channel: ChannelId) {
         self.live.remove(&channel);
+        self.socks_there.gone(channel);
+    }
+
+    /// The server sends no more on a channel.
+    pub(crate) fn ended(&mut self, channel: ChannelId) {
+        self.socks_there.ended(channel);
     }
 }
 

@@ -8,23 +8,32 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 use sockward_config::forward::Target;
+use sockward_proto::ChannelId;
 use sockward_proto::event::OpenQuestion;
 use sockward_sys::resolve::{Family, Forward, NotResolved, forward_blocking, without_asking};
 use sockward_sys::{tcp, unix};
 
 use crate::connect::reason;
 use crate::jobs::{Job, Jobs};
+use crate::watched::Watched;
 
 /// A socket whose backlog is full is asked again after so long, and not for longer than so long.
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
 const BUSY_FOR: Duration = Duration::from_secs(10);
 
-/// Connections on their way, each with the server's question for it.
+/// Who waits for a connection.
+#[derive(Debug)]
+pub(crate) enum Whose {
+    /// The server, for its answer.
+    Question(OpenQuestion),
+    /// A SOCKS client at the other end of a channel.
+    Socks(ChannelId),
+}
+
+/// Connections on their way, each with who waits for it.
 pub(crate) struct Targets {
-    /// Makes the poller's token of the n-th connection.
-    token: fn(usize) -> Token,
     next: usize,
     family: Family,
     names: HashMap<(String, u16), Names>,
@@ -36,32 +45,31 @@ pub(crate) struct Targets {
 /// A look-up and all who wait for it.
 struct Names {
     job: Job<Forward>,
-    waiting: Vec<OpenQuestion>,
+    waiting: Vec<Whose>,
 }
 
 struct Attempt {
-    question: OpenQuestion,
+    whose: Whose,
     socket: OwnedFd,
     shown: String,
     left: VecDeque<SocketAddr>,
 }
 
 struct Busy {
-    question: OpenQuestion,
+    whose: Whose,
     path: Vec<u8>,
     shown: String,
     again: Instant,
     until: Instant,
 }
 
-/// What became of a question: a connected socket, or why there is none, for the server.
-pub(crate) type Outcome = (OpenQuestion, Result<OwnedFd, String>);
+/// What became of it: a connected socket, or why there is none, for the server.
+pub(crate) type Outcome = (Whose, Result<OwnedFd, String>);
 
 impl Targets {
     /// None yet.
-    pub(crate) fn new(token: fn(usize) -> Token, family: Family) -> Self {
+    pub(crate) fn new(family: Family) -> Self {
         Targets {
-            token,
             next: 0,
             family,
             names: HashMap::new(),
@@ -84,7 +92,7 @@ impl Targets {
     /// Begins to connect. `home` is what `~` stands for.
     pub(crate) fn connect(
         &mut self,
-        question: OpenQuestion,
+        whose: Whose,
         target: &Target,
         home: &[u8],
         jobs: &Jobs,
@@ -92,66 +100,53 @@ impl Targets {
         now: Instant,
     ) {
         match target {
-            Target::Tcp { host, port } => self.connect_tcp(question, host, *port, jobs, registry),
+            Target::Tcp { host, port } => self.connect_tcp(whose, host, *port, jobs, registry),
             Target::Unix(path) => match path.near(home) {
                 Ok(near) => {
                     let shown = path.to_string();
                     let path = near.as_bytes().to_vec();
-                    self.connect_unix(Busy { question, path, shown, again: now, until: now + BUSY_FOR }, now);
+                    self.connect_unix(Busy { whose, path, shown, again: now, until: now + BUSY_FOR }, now);
                 }
-                Err(e) => self.fail(question, &path.to_string(), e.to_string()),
+                Err(e) => self.fail(whose, &path.to_string(), e.to_string()),
             },
-            Target::Socks => self.fail(question, "socks", "SOCKS is not implemented yet".to_owned()),
+            // Its clients say where to.
+            Target::Socks => self.fail(whose, "socks", "no target".to_owned()),
         }
     }
 
-    fn connect_tcp(
-        &mut self,
-        question: OpenQuestion,
-        host: &str,
-        port: u16,
-        jobs: &Jobs,
-        registry: &Registry,
-    ) {
+    fn connect_tcp(&mut self, whose: Whose, host: &str, port: u16, jobs: &Jobs, registry: &Registry) {
         if let Some(known) = without_asking(host, port, self.family) {
-            return self.resolved(vec![question], host, port, known, registry);
+            return self.resolved(vec![whose], host, port, known, registry);
         }
         let key = (host.to_owned(), port);
         if let Some(names) = self.names.get_mut(&key) {
-            return names.waiting.push(question);
+            return names.waiting.push(whose);
         }
         let (name, family) = (host.to_owned(), self.family);
         match jobs.start(move || forward_blocking(&name, port, family)) {
-            Ok(job) => drop(self.names.insert(key, Names { job, waiting: vec![question] })),
-            Err(e) => self.fail(question, host, reason(&e)),
+            Ok(job) => drop(self.names.insert(key, Names { job, waiting: vec![whose] })),
+            Err(e) => self.fail(whose, host, reason(&e)),
         }
     }
 
-    fn resolved(
-        &mut self,
-        questions: Vec<OpenQuestion>,
-        host: &str,
-        port: u16,
-        found: Forward,
-        registry: &Registry,
-    ) {
+    fn resolved(&mut self, waiting: Vec<Whose>, host: &str, port: u16, found: Forward, registry: &Registry) {
         match found {
             Ok(addresses) => {
-                for question in questions {
+                for whose in waiting {
                     let left = addresses.clone().into();
-                    self.try_next(question, format!("{host} port {port}"), left, None, registry);
+                    self.try_next(whose, format!("{host} port {port}"), left, None, registry);
                 }
             }
             Err(NotResolved(why)) => {
                 log::error!("connect_to {host}: unknown host ({why})");
-                self.done.extend(questions.into_iter().map(|question| (question, Err(why.clone()))));
+                self.done.extend(waiting.into_iter().map(|whose| (whose, Err(why.clone()))));
             }
         }
     }
 
     fn try_next(
         &mut self,
-        question: OpenQuestion,
+        whose: Whose,
         shown: String,
         mut left: VecDeque<SocketAddr>,
         mut last: Option<io::Error>,
@@ -159,7 +154,7 @@ impl Targets {
     ) {
         while let Some(address) = left.pop_front() {
             let number = self.next;
-            let token = (self.token)(number);
+            let token = Watched::Target(number).token();
             let begun = tcp::connect(address, None).and_then(|socket| {
                 tcp::set_nodelay(&socket)?;
                 registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::WRITABLE)?;
@@ -168,7 +163,7 @@ impl Targets {
             match begun {
                 Ok(socket) => {
                     self.next += 1;
-                    self.trying.insert(number, Attempt { question, socket, shown, left });
+                    self.trying.insert(number, Attempt { whose, socket, shown, left });
                     return;
                 }
                 Err(error) => last = Some(error),
@@ -176,7 +171,7 @@ impl Targets {
         }
         let why = last.map_or_else(|| "no address".to_owned(), |error| reason(&error));
         log::error!("connect_to {shown}: failed.");
-        self.done.push((question, Err(why)));
+        self.done.push((whose, Err(why)));
     }
 
     /// The poller says that the n-th connection is made or has failed.
@@ -186,25 +181,25 @@ impl Targets {
         if matches!(result, Ok(false)) {
             return;
         }
-        let Some(Attempt { question, socket, shown, left }) = self.trying.remove(&number) else { return };
+        let Some(Attempt { whose, socket, shown, left }) = self.trying.remove(&number) else { return };
         // Whoever gets it watches it in his own way; closing it would do the same.
         let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         match result {
-            Ok(_) => self.done.push((question, Ok(socket))),
+            Ok(_) => self.done.push((whose, Ok(socket))),
             Err(error) => {
                 drop(socket);
-                self.try_next(question, shown, left, Some(error), registry);
+                self.try_next(whose, shown, left, Some(error), registry);
             }
         }
     }
 
     fn connect_unix(&mut self, busy: Busy, now: Instant) {
         match unix::connect_path(&busy.path) {
-            Ok(socket) => self.done.push((busy.question, Ok(socket))),
+            Ok(socket) => self.done.push((busy.whose, Ok(socket))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && now < busy.until => {
                 self.busy.push(Busy { again: now + BUSY_AGAIN, ..busy });
             }
-            Err(error) => self.fail(busy.question, &busy.shown, reason(&error)),
+            Err(error) => self.fail(busy.whose, &busy.shown, reason(&error)),
         }
     }
 
@@ -229,8 +224,8 @@ impl Targets {
         }
     }
 
-    fn fail(&mut self, question: OpenQuestion, shown: &str, why: String) {
+    fn fail(&mut self, whose: Whose, shown: &str, why: String) {
         log::error!("connect to {shown} failed: {why}");
-        self.done.push((question, Err(why)));
+        self.done.push((whose, Err(why)));
     }
 }

@@ -15,7 +15,6 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use sockward_config::choice::LogLevel;
-use sockward_config::forward::Target;
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{
     self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, Invocation, Remark, RequestTty,
@@ -77,7 +76,7 @@ pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
     if missing.iter().any(|remark| remark.severity == Severity::Refuse) {
         return Err(Failed);
     }
-    refuse_what_comes_later(&invocation, &configuration).map_err(fatal)?;
+    refuse_what_comes_later(&invocation).map_err(fatal)?;
     Ok(Start::Connect(Box::new(plan(&invocation, configuration))))
 }
 
@@ -195,16 +194,11 @@ fn load(invocation: &Invocation, names: &ssh::Algorithms<'_>) -> Result<Configur
 }
 
 /// Things that would go wrong silently if nobody said that they are not there yet.
-fn refuse_what_comes_later(invocation: &Invocation, configuration: &Configuration) -> Result<(), String> {
+fn refuse_what_comes_later(invocation: &Invocation) -> Result<(), String> {
     if invocation.control.is_some() {
         return Err("-O is not implemented yet: there are no control connections".to_owned());
     }
-    let settings = &configuration.settings;
-    let forwards = settings.dynamic_forwards.0.iter().chain(&settings.remote_forwards.0);
-    match forwards.into_iter().find(|forward| forward.target == Target::Socks) {
-        Some(forward) => Err(format!("forwarding {forward}: SOCKS is not implemented yet")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {

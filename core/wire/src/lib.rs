@@ -1,5 +1,5 @@
 //! Bytes to typed SSH messages and back: RFC 4251 data types, the message table and every message
-//! this project sends or accepts, the agent protocol, identification lines.
+//! this project sends or accepts, the agent protocol, identification lines; and SOCKS, which forwardings serve.
 //!
 //! No state and no decisions: whether a message is welcome *now* is `proto`'s business; what a
 //! signature or a key means is `crypto`'s. A decoder never reads past its input, never allocates
@@ -25,6 +25,7 @@ pub mod global;
 pub mod names;
 pub mod number;
 pub mod pattern;
+pub mod socks;
 pub mod transport;
 
 pub use error::{WireError, WireResult};

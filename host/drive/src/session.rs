@@ -147,6 +147,37 @@ impl Session {
         Ok(())
     }
 
+    /// What has arrived on a channel whose pump has no descriptors yet: the application may look at it first.
+    #[must_use]
+    pub fn waiting(&self, channel: ChannelId) -> &[u8] {
+        let pump = self.pumps.of(channel).and_then(|index| self.pumps.get(index));
+        pump.map_or(&[], |pump| pump.sink.queue.pending())
+    }
+
+    /// The application has used the first `n` bytes of what waits.
+    pub fn take_waiting(&mut self, channel: ChannelId, n: usize) -> sockward_proto::Result<()> {
+        if let Some(pump) = self.pumps.of(channel).and_then(|index| self.pumps.get_mut(index)) {
+            pump.sink.queue.advance(n);
+        }
+        self.conn.consumed(channel, n)
+    }
+
+    /// Sends some bytes of the application's own. How many: less than all while the window is shut or keys are
+    /// exchanged.
+    pub fn say(&mut self, channel: ChannelId, bytes: &[u8]) -> sockward_proto::Result<usize> {
+        let want = bytes.len().min(self.conn.sendable(channel));
+        let fill = |slices: &mut [std::io::IoSliceMut<'_>]| {
+            let mut rest = bytes.get(..want).unwrap_or_default();
+            for slice in slices {
+                // A slice is a reader's buffer, and bytes are a reader: it cannot fail.
+                let _ = std::io::Read::read(&mut rest, slice);
+            }
+            Ok::<usize, std::convert::Infallible>(want - rest.len())
+        };
+        let Ok(sent) = self.conn.send_data(channel, None, want, fill)?;
+        Ok(sent)
+    }
+
     /// Stops reading a channel's source, so that its writer notices (EOW). True if nothing else of the channel is
     /// to be read: there is no [`PumpEvent::InputEnded`] then.
     pub fn end_input(&mut self, channel: ChannelId) -> bool {

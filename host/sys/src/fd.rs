@@ -65,6 +65,11 @@ pub fn read(fd: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::read(fd, buf)?)
 }
 
+/// What a socket would give to read; it stays there. 0: the other end sends no more.
+pub fn peek(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::net::recv(socket, buf, rustix::net::RecvFlags::PEEK)?.0)
+}
+
 /// write(2), and nothing else. SIGPIPE must be ignored ([`crate::signal::ignore_sigpipe`]).
 pub fn write(fd: impl AsFd, buf: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(fd, buf)?)

@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+type Target = (&'static str, fn(&[u8]));
+
 /// Each target of `fuzz/` and the function behind it.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[Target] = &[
     ("authorized_keys", sockward_config::authorized_keys::fuzz_authorized_keys),
     ("certificate", sockward_crypto::fuzz::fuzz_certificate),
     ("connection_layer", |data| sockward_proto::fuzz::fuzz_connection_layer(data, Instant::now())),
@@ -16,6 +18,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("known_hosts", sockward_config::known_hosts::fuzz_known_hosts),
     ("path_pattern", sockward_policy::path::fuzz_path_pattern),
     ("public_key", sockward_crypto::fuzz::fuzz_public_key),
+    ("socks", sockward_wire::socks::fuzz_socks),
     ("ssh_config", sockward_config::ssh::fuzz_ssh_config),
     ("sshd_config", sockward_config::sshd::fuzz_sshd_config),
 ];
