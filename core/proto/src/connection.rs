@@ -184,6 +184,22 @@ impl Connection {
         self.liveness.set(settings);
     }
 
+    /// Asks the peer for a sign of life now, whatever the settings; [`Self::last_heard`] tells of it.
+    pub fn ask_alive(&mut self) -> Result<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        let (channels, mut cx) = self.channel_layer();
+        let result = channels.ask_alive(&mut cx);
+        self.check(result)
+    }
+
+    /// When anything was last heard of the peer.
+    #[must_use]
+    pub fn last_heard(&self) -> Instant {
+        self.liveness.last_heard()
+    }
+
     /// The round-trip time as measured on the transport; windows grow by it.
     pub fn set_rtt(&mut self, rtt: Duration) {
         self.channels.set_rtt(rtt);

@@ -10,6 +10,8 @@ pub(crate) struct Liveness {
     settings: Option<KeepAlive>,
     /// When something was last heard or asked.
     since: Instant,
+    /// When something was last heard.
+    heard: Instant,
     unanswered: u32,
 }
 
@@ -25,7 +27,7 @@ pub(crate) enum Due {
 
 impl Liveness {
     pub(crate) fn new(settings: Option<KeepAlive>, now: Instant) -> Self {
-        let mut liveness = Liveness { settings: None, since: now, unanswered: 0 };
+        let mut liveness = Liveness { settings: None, since: now, heard: now, unanswered: 0 };
         liveness.set(settings);
         liveness
     }
@@ -38,7 +40,13 @@ impl Liveness {
     /// Anything arrived.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.since = now;
+        self.heard = now;
         self.unanswered = 0;
+    }
+
+    /// When something was last heard.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.heard
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -10,7 +10,7 @@ use sockward_privsep::Channel;
 use sockward_privsep::helper::Event;
 use sockward_privsep::login::{Answer, Request};
 
-use crate::forward::HeldNames;
+use crate::forward::{Conflicts, HeldNames};
 use crate::names::Names;
 use crate::poller::Poller;
 use crate::refused::Refused;
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     /// The names in the file system that logins of this helper listen at.
     pub(crate) held: HeldNames,
+    /// Logins that want a name of another's.
+    pub(crate) conflicts: Conflicts,
     /// Sockets whose group the monitor was asked to set: the login and its question, by our own.
     pub(crate) groups: HashMap<u64, (u64, u64)>,
     pub(crate) next_group: u64,
@@ -61,6 +63,7 @@ impl Shared {
         self.groups.retain(|_, (of, _)| *of != login);
         self.forget_lookups(login);
         self.forget_names(login);
+        self.conflicts.forget_login(login);
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Login {
     connections: Connections,
     /// Stands in the list of logins whose turn comes.
     pub(crate) queued: bool,
+    /// Its client was heard of.
+    alive: bool,
 }
 
 /// Whether a login has more to do at once.
@@ -81,6 +83,7 @@ impl Login {
             sessions: Sessions::default(),
             connections: Connections::default(),
             queued: false,
+            alive: false,
         }
     }
 
@@ -147,6 +150,10 @@ impl Login {
                 sessions.closed(session);
                 Ok(())
             }
+            Request::Alive => {
+                self.alive = true;
+                Ok(())
+            }
         }
     }
 
@@ -165,6 +172,28 @@ impl Login {
     pub(crate) fn birth_due(&mut self, id: u64, shared: &mut Shared) -> io::Result<()> {
         let (parts, mut caller) = self.parts(shared);
         parts.listeners.birth_due(id, &mut caller)
+    }
+
+    /// Another login wants a name of this one: is its client there?
+    pub(crate) fn ask_alive(&mut self) -> io::Result<()> {
+        self.link.say(&Answer::AskAlive, None)
+    }
+
+    /// Whether its client was heard of since that was asked last.
+    pub(crate) fn take_alive(&mut self) -> bool {
+        std::mem::take(&mut self.alive)
+    }
+
+    /// The login that holds a wanted name is alive and keeps it.
+    pub(crate) fn holder_is_there(&mut self, id: u64, shared: &mut Shared) -> io::Result<()> {
+        let (parts, mut caller) = self.parts(shared);
+        parts.listeners.holder_is_there(id, &mut caller)
+    }
+
+    /// Gives up a name: its client was silent while another login of the same user wanted it.
+    pub(crate) fn evict(&mut self, path: &[u8], shared: &mut Shared) -> io::Result<()> {
+        let (parts, mut caller) = self.parts(shared);
+        parts.listeners.evict(path, &mut caller)
     }
 
     /// The monitor has set the group of a socket, or not.
@@ -249,6 +278,8 @@ fn number(request: &Request) -> Option<u64> {
         | Request::OpenSession { id }
         | Request::Env { id, .. }
         | Request::Execute { id, .. } => Some(*id),
-        Request::Closed { .. } | Request::Signal { .. } | Request::CloseSession { .. } => None,
+        Request::Closed { .. } | Request::Signal { .. } | Request::CloseSession { .. } | Request::Alive => {
+            None
+        }
     }
 }

@@ -14,7 +14,7 @@ use sockward_sys::signal::{Signal, Signals};
 use sockward_sys::spawn::Child;
 
 use crate::caller::Shared;
-use crate::forward::HeldNames;
+use crate::forward::{Conflicts, HeldNames};
 use crate::login::{End, Login, Status};
 use crate::names::Names;
 use crate::poller::{Poller, Subject};
@@ -74,6 +74,7 @@ impl Process {
             resolver: Resolver::default(),
             names: Names::default(),
             held: HeldNames::default(),
+            conflicts: Conflicts::default(),
             groups: HashMap::new(),
             next_group: 0,
             now: Instant::now(),
@@ -168,7 +169,12 @@ impl Process {
             Subject::Open(id, number) => {
                 self.with(id, |login, shared| login.open_progressed(number, true, shared));
             }
-            Subject::Birth(id, number) => self.with(id, |login, shared| login.birth_due(number, shared)),
+            Subject::Birth(id, number) => {
+                self.with(id, |login, shared| login.birth_due(number, shared));
+                for (holder, path) in self.shared.conflicts.take_evicted() {
+                    self.with(holder, |login, shared| login.evict(&path, shared));
+                }
+            }
             Subject::Listener(id, number) => {
                 if let Some(login) = self.logins.get_mut(&id) {
                     login.listener_resumes(number);
@@ -262,6 +268,14 @@ impl Process {
             Ok(Status::Idle) => {}
             Ok(Status::Busy) => self.queue(id),
             Err(end) => self.end(id, &end),
+        }
+        for holder in self.shared.conflicts.take_asked() {
+            self.with(holder, |login, _| login.ask_alive());
+        }
+        if self.logins.get_mut(&id).is_some_and(Login::take_alive) {
+            for (asker, birth) in self.shared.conflicts.heard_of(id) {
+                self.with(asker, |login, shared| login.holder_is_there(birth, shared));
+            }
         }
     }
 

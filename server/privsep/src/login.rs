@@ -78,6 +78,8 @@ pub enum Request {
         /// The session.
         session: u64,
     },
+    /// The client was heard of since [`Answer::AskAlive`].
+    Alive,
 }
 
 /// Which forwarded connection.
@@ -175,6 +177,9 @@ pub enum Answer {
         /// How.
         status: ExitStatus,
     },
+    /// Another login of this user wants a name that this one holds: ask the client for a sign of life. It is
+    /// answered by [`Request::Alive`], or not at all.
+    AskAlive,
 }
 
 /// The kinds of no: they decide the reason code of a CHANNEL_OPEN_FAILURE.

@@ -30,6 +30,8 @@ pub(crate) struct Login {
     forwards: Forwards,
     sessions: Sessions,
     idle: Idle,
+    /// The helper wants to know since when the client was heard of.
+    asked_alive: Option<Instant>,
 }
 
 /// A question of the SSH client that the helper is to answer.
@@ -85,11 +87,12 @@ impl Login {
             forwards: Forwards::default(),
             sessions: Sessions::default(),
             idle: Idle::new(logged_in, env.now),
+            asked_alive: None,
         })
     }
 
     fn split(&mut self) -> (&mut Forwards, &mut Sessions, Helper<'_>) {
-        let Login { helper, asked, next, forwards, sessions, idle: _ } = self;
+        let Login { helper, asked, next, forwards, sessions, idle: _, asked_alive: _ } = self;
         (forwards, sessions, Helper { channel: helper, asked, next })
     }
 
@@ -103,8 +106,14 @@ impl Login {
         self.idle.enforce(session, now)
     }
 
-    /// At the end of a turn: notes whether there are channels.
-    pub(crate) fn note_use(&mut self, now: Instant) {
+    /// At the end of a turn: notes whether there are channels, and tells the helper of a sign of life that it
+    /// waits for.
+    pub(crate) fn note_use(&mut self, session: &Session, now: Instant) {
+        if self.asked_alive.is_some_and(|asked| session.conn.last_heard() >= asked) {
+            self.asked_alive = None;
+            // A helper that does not listen any more ends the connection at the next turn.
+            let _ = self.helper.say(&Request::Alive, None);
+        }
         if !self.idle.minds_use() {
             return;
         }
@@ -205,6 +214,10 @@ impl Login {
             },
             (Answer::Stream { session: id, stream }, Some(fd)) => self.sessions.stream(id, stream, fd),
             (Answer::Exited { session: id, status }, None) => self.sessions.exited(id, &status, session)?,
+            (Answer::AskAlive, None) => {
+                self.asked_alive = Some(env.now);
+                session.conn.ask_alive()?;
+            }
             _ => return Err(nonsense()),
         }
         Ok(())

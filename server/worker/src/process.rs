@@ -229,7 +229,7 @@ impl Slot {
         }
         let worked = session.work(env, app);
         if let Some(login) = &mut app.login {
-            login.note_use(env.now);
+            login.note_use(session, env.now);
         }
         match worked {
             Ok(_) if *monitor_ready || *helper_ready => Ok(Status::Busy),

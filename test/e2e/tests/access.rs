@@ -517,3 +517,28 @@ fn the_file_system_decides_first() {
     }
     assert!(fetch_as(&root(), &At::Path(closed)).stdout == WORD.as_bytes(), "the origin is there");
 }
+
+/// A second login of the same user does not take a name from one that is there, and does from one that is not.
+#[test]
+fn two_logins_want_one_name() {
+    let Some([alex, ..]) = cast() else { return };
+    let server = server("", "");
+    for kind in CLIENTS {
+        let at = socket(&server, "one");
+        let origin = origin();
+        let first = share(kind, &server, &at, origin.port).unwrap();
+        assert!(share(kind, &server, &at, 9).is_none(), "taken from a live one");
+        assert!(reaches(alex, &at));
+        let signal = |name: &str| {
+            let _ = Command::new("kill").args([format!("-{name}"), first.pid().to_string()]).status();
+        };
+        signal("STOP");
+        let second = share(kind, &server, &at, origin.port);
+        assert!(second.is_some(), "the half-dead one keeps it: {}", server.log());
+        assert!(reaches(alex, &at));
+        signal("CONT");
+        drop(first);
+        assert!(reaches(alex, &at), "the end of the first removed the socket of the second");
+        drop(second);
+    }
+}

@@ -57,7 +57,7 @@ pub(super) enum Sockets {
     /// One for each address, on one port.
     Tcp(Vec<tcp::Listener>),
     /// One in the file system, and its name.
-    Unix { listener: unix::Listener, _held: Held },
+    Unix { listener: unix::Listener, held: Held },
 }
 
 /// A listener that is being made.
@@ -139,6 +139,33 @@ impl Listeners {
             Step::Addresses { port } => Ok(Outcome::Wait(Step::Addresses { port })),
             Step::Socket(stage) => stage.group_set(error),
         })
+    }
+
+    /// The login that holds the name is alive and keeps it.
+    pub(crate) fn holder_is_there(&mut self, id: u64, caller: &mut Caller<'_>) -> io::Result<()> {
+        self.progress(id, caller, |step, _| match step {
+            Step::Addresses { port } => Ok(Outcome::Wait(Step::Addresses { port })),
+            Step::Socket(stage) => stage.holder_is_there(),
+        })
+    }
+
+    /// Gives a name up to another login of the same user.
+    pub(crate) fn evict(&mut self, path: &[u8], caller: &mut Caller<'_>) -> io::Result<()> {
+        let holds = |step: &Step| matches!(step, Step::Socket(stage) if stage.holds(path));
+        if let Some(id) = self.births.iter().find(|(_, birth)| holds(&birth.step)).map(|(id, _)| *id) {
+            return self.progress(id, caller, |_, _| Err(socket::taken()));
+        }
+        let holds = |listener: &Listener| matches!(&listener.sockets, Sockets::Unix { held, .. } if held.path() == path);
+        let number = self.all.iter().find(|(_, listener)| holds(listener)).map(|(number, _)| *number);
+        if let Some((number, listener)) = number.and_then(|n| Some((n, self.all.remove(&n)?))) {
+            log::error!(
+                "{}: the client is silent, and another session of this user takes the name",
+                listener.shown
+            );
+            self.waiting.retain(|waiting| waiting.listener != number);
+            listener.close(caller.login, number, caller.shared);
+        }
+        Ok(())
     }
 
     /// What a birth waited for has come; one that is gone waited for nothing.
@@ -291,7 +318,7 @@ impl Listener {
                     shared.poller.unwatch(socket, watched);
                 }
             }
-            Sockets::Unix { listener, _held } => {
+            Sockets::Unix { listener, held } => {
                 if let Some(watched) = watched.next() {
                     shared.poller.unwatch(&listener, watched);
                 }
@@ -299,6 +326,8 @@ impl Listener {
                     Ok(removal) => log::debug!("{shown}: socket file: {removal:?}"),
                     Err(e) => log::error!("{shown}: the socket file cannot be removed: {e}"),
                 }
+                // Not before: the name is free now.
+                drop(held);
             }
         }
         shared.monitor.event(login, Event::Unlisten { at: shown.to_string() });

@@ -9,6 +9,6 @@ mod peer;
 mod port;
 mod socket;
 
-pub(crate) use held::HeldNames;
+pub(crate) use held::{Conflicts, HeldNames};
 pub(crate) use listen::Listeners;
 pub(crate) use open::Opens;

@@ -19,9 +19,19 @@ use crate::refused::{Refused, though_allowed};
 /// How long the monitor may take to set a group.
 const GROUP_WAIT: Duration = Duration::from_secs(10);
 
+/// How long the client of another login may take to show that it is there.
+const HOLDER_WAIT: Duration = Duration::from_secs(5);
+
+/// A silent login gives its name up within the round; the next one finds it free.
+const EVICTION: Duration = Duration::from_millis(1);
+
 /// What a birth waits for.
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// A sign of life of the login that holds the name.
+    Holder { place: Place, holder: u64, until: Instant },
+    /// That login was silent and gives the name up.
+    Evicted { place: Place, at: Instant },
     /// The second look at a socket that is there.
     SecondLook { place: Place, held: Held, probe: StaleProbe },
     /// The group, which the monitor sets.
@@ -44,15 +54,18 @@ pub(super) fn begin(id: u64, path: &[u8], caller: &mut Caller<'_>) -> Result<(By
 }
 
 fn begin_at(id: u64, place: Place, caller: &mut Caller<'_>) -> Result<Outcome, Refused> {
-    let held = match (caller.shared.held.hold(place.path()), caller.permit.birth.conflict) {
-        (Some(held), _) => held,
-        // A login whose link has ended holds nothing any more. One that is half-dead, its worker still there, does:
-        // asking its client first, and replacing it if no answer comes, needs a question to the worker that does
-        // not exist yet. Until then it keeps the name, whatever `StreamLocalBindUnlink` says.
-        (None, Conflict::Refuse) => {
-            return Err(Refused::failed("another session of this user listens there (StreamLocalConflict)"));
+    match (caller.shared.held.hold(place.path(), caller.login), caller.permit.birth.conflict) {
+        (Ok(held), _) => begin_held(id, place, held, caller),
+        // The same login, by another spelling of the path.
+        (Err(holder), _) if holder == caller.login => Err(taken()),
+        (Err(holder), Conflict::Refuse) => {
+            caller.shared.conflicts.wait(holder, caller.login, id);
+            Ok(wait(Stage::Holder { place, holder, until: caller.shared.now + HOLDER_WAIT }))
         }
-    };
+    }
+}
+
+fn begin_held(id: u64, place: Place, held: Held, caller: &mut Caller<'_>) -> Result<Outcome, Refused> {
     let over = match (Occupant::look(&place)?, caller.permit.birth.unlink) {
         (None, _) => None,
         (Some(_), Unlink::No) => return Err(BirthError::Exists.into()),
@@ -69,6 +82,8 @@ impl Stage {
     /// When it is over at the latest.
     pub(super) fn due(&self) -> Instant {
         match self {
+            Stage::Holder { until, .. } => *until,
+            Stage::Evicted { at, .. } => *at,
             Stage::SecondLook { probe, .. } => probe.due(),
             Stage::Group { until, .. } => *until,
         }
@@ -77,6 +92,16 @@ impl Stage {
     /// Its time has come.
     pub(super) fn progress(self, id: u64, caller: &mut Caller<'_>) -> Result<Outcome, Refused> {
         match self {
+            Stage::Holder { place, holder, .. } => {
+                caller.shared.conflicts.forget_birth(caller.login, id);
+                caller.shared.conflicts.evict(holder, place.path());
+                Ok(wait(Stage::Evicted { place, at: caller.shared.now + EVICTION }))
+            }
+            Stage::Evicted { place, .. } => match caller.shared.held.hold(place.path(), caller.login) {
+                Ok(held) => begin_held(id, place, held, caller),
+                // Somebody was faster.
+                Err(_) => Err(taken()),
+            },
             Stage::SecondLook { place, held, probe } => match probe.again()? {
                 SecondLook::NotYet(probe) => Ok(wait(Stage::SecondLook { place, held, probe })),
                 SecondLook::Live => Err(live()),
@@ -94,7 +119,29 @@ impl Stage {
                 true => publish(unborn),
                 false => Err(no_group("the group is another one")),
             },
-            (stage @ Stage::SecondLook { .. }, _) => Ok(wait(stage)),
+            (stage @ (Stage::SecondLook { .. } | Stage::Holder { .. } | Stage::Evicted { .. }), _) => {
+                Ok(wait(stage))
+            }
+        }
+    }
+
+    /// The login that holds the name is alive.
+    pub(super) fn holder_is_there(self) -> Result<Outcome, Refused> {
+        match self {
+            Stage::Holder { .. } => Err(taken()),
+            stage @ (Stage::SecondLook { .. } | Stage::Evicted { .. } | Stage::Group { .. }) => {
+                Ok(wait(stage))
+            }
+        }
+    }
+
+    /// Whether it holds a name.
+    pub(super) fn holds(&self, path: &[u8]) -> bool {
+        match self {
+            Stage::SecondLook { held, .. } | Stage::Group { unborn: Unborn { held, .. }, .. } => {
+                held.path() == path
+            }
+            Stage::Holder { .. } | Stage::Evicted { .. } => false,
         }
     }
 }
@@ -140,11 +187,16 @@ fn bear(
 fn publish(unborn: Unborn) -> Result<Outcome, Refused> {
     let Unborn { socket, mode, over, held } = unborn;
     let listener = socket.publish(mode, BACKLOG, over)?;
-    Ok(Outcome::Listening(Sockets::Unix { listener, _held: held }))
+    Ok(Outcome::Listening(Sockets::Unix { listener, held }))
 }
 
 fn wait(stage: Stage) -> Outcome {
     Outcome::Wait(Step::Socket(stage))
+}
+
+/// Another login of this user has the name.
+pub(super) fn taken() -> Refused {
+    Refused::failed("another session of this user listens there (StreamLocalConflict)")
 }
 
 fn live() -> Refused {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sockward_policy::{Permit, Unlink};
 use sockward_privsep::helper::{Event, Peer};
-use sockward_privsep::login::{Refusal, Request};
+use sockward_privsep::login::{Answer, Refusal, Request};
 use sockward_sys::path::Place;
 use sockward_sys::unix::Newborn;
 
@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_probe_keeps_nobody_waiting", a_probe_keeps_nobody_waiting),
     ("only_ones_own_file_is_removed", only_ones_own_file_is_removed),
     ("two_logins_do_not_fight_for_a_name", two_logins_do_not_fight_for_a_name),
+    ("a_silent_holder_loses_its_name", a_silent_holder_loses_its_name),
     ("targets_in_the_file_system_are_connected_to", targets_in_the_file_system_are_connected_to),
     ("a_full_backlog_is_waited_for", a_full_backlog_is_waited_for),
     ("long_and_odd_names_work", long_and_odd_names_work),
@@ -232,14 +233,46 @@ fn two_logins_do_not_fight_for_a_name() {
     let around = tmp.path().join("around");
     symlink(&dir, &around).unwrap();
     for at in [path.clone(), dir.join("./s"), dir.join("../alex/s"), around.join("s")] {
-        assert_eq!(other.listen(unix(&at)).unwrap_err(), (Refusal::Failed, conflict.into()), "{at:?}");
+        let id = other.ask(|id| Request::Listen { id, at: unix(&at) });
+        // The holder's client is asked, and is there.
+        worker.find(|answer, fd| if answer == Answer::AskAlive { Ok(()) } else { Err((answer, fd)) });
+        worker.link.say(&Request::Alive, None).unwrap();
+        assert_eq!(other.listening(id).unwrap_err(), (Refusal::Failed, conflict.into()), "{at:?}");
+        // A sign of life that nobody waits for changes nothing.
+        worker.link.say(&Request::Alive, None).unwrap();
     }
+    // The same login has it already, however it is spelt.
+    assert_eq!(worker.listen(unix(&dir.join("./s"))).unwrap_err(), (Refusal::Failed, conflict.into()));
     drop(UnixStream::connect(&path).unwrap());
     worker.accepted();
     let login = worker.login;
     drop(worker);
     helper.until(|h| h.ended.contains(&login));
     other.listen(unix(&path)).unwrap();
+    drop(UnixStream::connect(&path).unwrap());
+    other.accepted();
+}
+
+/// A lost connection of the same user does not keep its names.
+fn a_silent_holder_loses_its_name() {
+    let Some((Scene { mut helper, mut worker, tmp: _tmp }, dir)) = scene(|_, _| {}) else { return };
+    let path = dir.join("s");
+    worker.listen(unix(&path)).unwrap();
+    worker.listen(unix(&dir.join("kept"))).unwrap();
+    let mut other = helper.log_in(permit(ALEX));
+    let asked = std::time::Instant::now();
+    other.listen(unix(&path)).unwrap();
+    assert!(asked.elapsed() >= std::time::Duration::from_secs(5));
+    drop(UnixStream::connect(&path).unwrap());
+    other.accepted();
+    assert_eq!(names_in(&dir), ["kept", "s"]);
+    // What it had otherwise it still has, and it is still a login.
+    drop(UnixStream::connect(dir.join("kept")).unwrap());
+    worker.accepted();
+    assert_eq!(worker.unlisten(unix(&path)).unwrap_err().0, Refusal::Failed);
+    let ended = worker.login;
+    drop(worker);
+    helper.until(|h| h.ended.contains(&ended));
     drop(UnixStream::connect(&path).unwrap());
     other.accepted();
 }
