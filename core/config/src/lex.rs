@@ -71,7 +71,7 @@ pub struct Line<'a> {
 impl Line<'_> {
     /// The arguments, up to a comment.
     pub fn words(&self) -> Result<Vec<Word>, LexError> {
-        words_from(self.rest, self.rest_column)
+        words_from(self.rest, self.rest_column, Hash::Comment)
     }
 }
 
@@ -102,10 +102,22 @@ pub fn line(raw: &[u8]) -> Result<Option<Line<'_>>, LexError> {
 
 /// Splits `text` as a line's arguments are split.
 pub fn words(text: &[u8]) -> Result<Vec<Word>, LexError> {
-    words_from(text, 1)
+    words_from(text, 1, Hash::Comment)
 }
 
-fn words_from(text: &[u8], first_column: u32) -> Result<Vec<Word>, LexError> {
+/// Splits the command line of a program: as [`words`], and a `#` is a character like any other.
+pub fn arguments(text: &[u8]) -> Result<Vec<Vec<u8>>, LexError> {
+    Ok(words_from(text, 1, Hash::Character)?.into_iter().map(|word| word.bytes).collect())
+}
+
+/// What a `#` is that starts a word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hash {
+    Comment,
+    Character,
+}
+
+fn words_from(text: &[u8], first_column: u32, hash: Hash) -> Result<Vec<Word>, LexError> {
     let mut words = Vec::new();
     let mut bytes = text.iter().copied().enumerate().peekable();
     while let Some(&(at, first)) = bytes.peek() {
@@ -113,7 +125,7 @@ fn words_from(text: &[u8], first_column: u32) -> Result<Vec<Word>, LexError> {
             bytes.next();
             continue;
         }
-        if first == b'#' {
+        if first == b'#' && hash == Hash::Comment {
             break;
         }
         let column = first_column.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));

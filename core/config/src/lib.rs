@@ -9,6 +9,7 @@ pub mod ipqos;
 pub mod known_hosts;
 pub mod lex;
 pub mod lookup;
+pub mod revocation;
 pub mod ssh;
 pub mod sshd;
 pub mod tokens;

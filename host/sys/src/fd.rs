@@ -108,14 +108,31 @@ pub fn readable_bytes(fd: impl AsFd) -> io::Result<u64> {
 ///
 /// For processes that serve one thing at a time; a loop has its poller.
 pub fn wait_readable(fd: impl AsFd, timeout: std::time::Duration) -> io::Result<bool> {
+    Ok(wait_any([fd.as_fd()], timeout)? != [false])
+}
+
+/// The same for two at once: which of them; neither when `timeout` is over first.
+pub fn wait_readable_either(
+    a: impl AsFd,
+    b: impl AsFd,
+    timeout: std::time::Duration,
+) -> io::Result<(bool, bool)> {
+    wait_any([a.as_fd(), b.as_fd()], timeout).map(|[a, b]| (a, b))
+}
+
+fn wait_any<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: std::time::Duration) -> io::Result<[bool; N]> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let end = std::time::Instant::now() + timeout;
+    let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     loop {
         let left = end.saturating_duration_since(std::time::Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&left)) {
+        match poll(&mut fds, Some(&left)) {
             Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other? > 0),
+            other => {
+                other?;
+                return Ok(fds.each_ref().map(|fd| !fd.revents().is_empty()));
+            }
         }
     }
 }

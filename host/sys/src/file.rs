@@ -85,6 +85,13 @@ pub fn check_strict_modes(file: &File, path: &Path, owner: u32, home: Option<&Pa
     Ok(())
 }
 
+/// Whether a program is safe to be run for the administrator: it and every directory above it must belong to
+/// root and be writable by nobody else. It need not be readable. Errors as [`check_strict_modes`] has them.
+pub fn check_program(path: &Path) -> io::Result<()> {
+    let opened = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    check_strict_modes(&opened, path, 0, None)
+}
+
 fn is_strict(metadata: &std::fs::Metadata, owner: u32) -> bool {
     (metadata.uid() == 0 || metadata.uid() == owner) && metadata.mode() & 0o022 == 0
 }

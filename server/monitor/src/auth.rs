@@ -6,23 +6,25 @@
 //! not log in goes through the same steps as one that may, and gets the same answers.
 
 use sockward_config::sshd::{Config, Effective, RootLogin, expand_user_file};
-use sockward_crypto::{Digest, KeyAlgorithm, KeyOrCert};
+use sockward_crypto::{Digest, PublicKey};
 use sockward_policy::address::Peer;
 use sockward_policy::{Account, KeyOptions, Permit};
-use sockward_privsep::reader::{AccountFacts, Become, FromReader, ToReader};
+use sockward_privsep::reader::{AccountFacts, Asker, Become, FromReader, ToReader};
 use sockward_privsep::worker::{AuthAnswer, AuthMethod, AuthRequest};
 use sockward_wire::{auth::signed_data, names};
 
+use crate::candidate::Candidate;
 use crate::facts::Facts;
+use crate::search::{Ground, Job, Next, Search};
 
 /// The method we have.
-const METHODS: &str = "publickey";
+const METHOD: &str = "publickey";
 
 /// What is to be done next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Ask the reader, which is started for the first question.
-    Ask(ToReader),
+    /// Ask the reader that has this job, which is started for its first question.
+    Ask(Job, Box<ToReader>),
     /// Tell the worker.
     Answer(AuthAnswer),
     /// Show this before the answer.
@@ -40,7 +42,7 @@ pub(crate) struct Accepted {
     pub(crate) permit: Permit,
     /// What holds for it.
     pub(crate) effective: Effective,
-    /// "ED25519 SHA256:…".
+    /// "ED25519 SHA256:…", of the last key.
     pub(crate) key: String,
 }
 
@@ -62,6 +64,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) server: ServerSelf,
     pub(crate) session_id: Option<&'a Digest>,
+    /// K_S of the first key exchange.
+    pub(crate) host_key: Option<&'a [u8]>,
     /// Seconds since 1970.
     pub(crate) unix_time: u64,
 }
@@ -71,8 +75,14 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Auth {
     user: Option<Vec<u8>>,
     stage: Stage,
-    /// The request that waits for the reader.
+    /// The request that waits for a reader.
     pending: Option<AuthRequest>,
+    /// Where its key is being looked for.
+    search: Option<Search>,
+    /// The reader of the administrator's lists has them open.
+    guarded: bool,
+    /// The keys that have signed, where one is not enough.
+    passed: Vec<Passed>,
     attempts: u32,
     failures: u32,
     banner_shown: bool,
@@ -86,6 +96,13 @@ enum Stage {
     LookingUp,
     Becoming(Box<Known>),
     Known(Box<Known>),
+}
+
+/// A key that has signed.
+#[derive(Debug)]
+struct Passed {
+    key: PublicKey,
+    options: Vec<KeyOptions>,
 }
 
 /// What is known of the account.
@@ -130,20 +147,20 @@ impl Auth {
                 let host_of = at.facts.address().filter(|_| at.config.asks_for_host_name());
                 // A name that is not UTF-8 is no account's; the look-up of its escaped form finds nothing either.
                 let user = self.user().unwrap_or_default();
-                vec![Step::Ask(ToReader::LookUp { user, host_of })]
+                vec![ask_account(ToReader::LookUp { user, host_of })]
             }
             Stage::Known(_) => self.decide(at),
             Stage::LookingUp | Stage::Becoming(_) => end("an authentication request at the wrong time"),
         }
     }
 
-    /// The reader answers.
-    pub(crate) fn reader_said(&mut self, message: FromReader, at: &Surroundings<'_>) -> Vec<Step> {
+    /// A reader answers.
+    pub(crate) fn reader_said(&mut self, job: Job, message: FromReader, at: &Surroundings<'_>) -> Vec<Step> {
         match (message, std::mem::take(&mut self.stage)) {
-            (FromReader::Found { account, host }, Stage::LookingUp) => {
+            (FromReader::Found { account, host }, Stage::LookingUp) if job == Job::Account => {
                 self.looked_up(account.map(|a| *a), host, at)
             }
-            (FromReader::Became, Stage::Becoming(known)) => {
+            (FromReader::Became, Stage::Becoming(known)) if job == Job::Account => {
                 self.stage = Stage::Known(known);
                 self.decide(at)
             }
@@ -155,9 +172,14 @@ impl Auth {
                 self.stage = stage;
                 Vec::new()
             }
-            (FromReader::Key { found }, Stage::Known(known)) => {
+            (
+                answer @ (FromReader::Became | FromReader::Judged(_) | FromReader::Key { .. }),
+                Stage::Known(known),
+            ) => {
+                self.guarded |= job == Job::Guard;
+                let next = self.search.as_mut().and_then(|s| s.answered(job, answer, &known.ground(at)));
                 self.stage = Stage::Known(known);
-                self.key_searched(found.map(|f| *f), at)
+                next.map_or_else(|| end("a reader answers what nobody asked"), |next| self.take(next, at))
             }
             (_, stage) => {
                 self.stage = stage;
@@ -211,9 +233,9 @@ impl Auth {
             groups_of: None,
             home: b"/nonexistent".to_vec(),
             files: Vec::new(),
+            principals_file: None,
             strict: effective.strict_modes,
-            address: at.facts.address(),
-            host: host.clone(),
+            asker: Asker { user: name, address: at.facts.address(), host: host.clone() },
         };
         let nobody = Account {
             name: "nobody".into(),
@@ -229,6 +251,12 @@ impl Auth {
                 Err(e) => return end(format!("AuthorizedKeysFile: {e}")),
             }
         }
+        if let Some(template) = &effective.authorized_principals_file {
+            match expand_user_file(template, reader) {
+                Ok(path) => reads_as.principals_file = Some(path),
+                Err(e) => return end(format!("AuthorizedPrincipalsFile: {e}")),
+            }
+        }
         if let Some(account) = &account {
             reads_as.uid = account.uid;
             reads_as.gid = account.gid;
@@ -236,7 +264,7 @@ impl Auth {
             reads_as.home.clone_from(&account.home);
         }
         self.stage = Stage::Becoming(Box::new(Known { effective, account, host }));
-        steps.push(Step::Ask(ToReader::Become(Box::new(reads_as))));
+        steps.push(ask_account(ToReader::Become(Box::new(reads_as))));
         steps
     }
 
@@ -245,33 +273,65 @@ impl Auth {
         let (Stage::Known(known), Some(request)) = (&self.stage, &self.pending) else {
             return end("a decision without a request");
         };
-        let AuthMethod::PublicKey { algorithm, key, .. } = &request.method else { return self.fail(at, "") };
-        if !known.effective.pubkey_authentication {
+        let AuthMethod::PublicKey { algorithm, key, host_key, .. } = &request.method else {
+            return self.fail(at, "");
+        };
+        if !self.methods(known).offers {
             return self.fail(at, "");
         }
-        match check_key(algorithm, key, &known.effective) {
-            Ok(()) => {}
+        if host_key.is_some() && host_key.as_deref() != at.host_key {
+            return end("the client signs for another host key than it was shown");
+        }
+        let peer = Peer { address: at.facts.address(), host: &known.host };
+        let candidate = match Candidate::new(algorithm, key, &known.effective, &peer, at.unix_time) {
+            Ok(candidate) => candidate,
             Err(why) => {
-                log::info!(target: "verbose", "{why}");
+                // A certificate was meant to let somebody in; keys are tried one after the other.
+                match why.starts_with("Refusing certificate") {
+                    true => log::info!("{why}"),
+                    false => log::info!(target: "verbose", "{why}"),
+                }
                 return self.fail(at, "");
             }
+        };
+        if self.passed.iter().any(|p| p.key == *candidate.public_key()) {
+            log::info!("refusing previously-used {} key", candidate.public_key().key_type().word());
+            return self.fail(at, "");
         }
-        vec![Step::Ask(ToReader::FindKey { key: key.clone() })]
+        let (search, next) = Search::begin(candidate, self.guarded, &known.ground(at));
+        self.search = Some(search);
+        self.take(next, at)
     }
 
-    /// The reader has searched the account's files for the key of the request.
-    fn key_searched(&mut self, options: Option<KeyOptions>, at: &Surroundings<'_>) -> Vec<Step> {
+    /// Goes on with the search for the pending request's key.
+    fn take(&mut self, next: Next, at: &Surroundings<'_>) -> Vec<Step> {
+        match (next, self.search.take()) {
+            (Next::Ask(job, question), search) => {
+                self.search = search;
+                vec![Step::Ask(job, question)]
+            }
+            (Next::Found(options), Some(search)) => self.found(&search.candidate, options, at),
+            (Next::NotFound, Some(search)) => self.fail(at, &search.candidate.described()),
+            (Next::Found(_) | Next::NotFound, None) => end("a key nobody asked for"),
+        }
+    }
+
+    /// The key is one to log in with, by a line, a certificate or both.
+    fn found(&mut self, candidate: &Candidate, options: Vec<KeyOptions>, at: &Surroundings<'_>) -> Vec<Step> {
         let (Stage::Known(known), Some(request)) = (&self.stage, self.pending.take()) else {
             return end("a key nobody asked for");
         };
         let AuthMethod::PublicKey { algorithm, key, host_key, signature } = &request.method else {
             return end("a key nobody asked for");
         };
-        let described = describe(key);
-        // The reader is the user's process; what its line demands is checked here once more.
+        let described = candidate.described();
+        // The reader may be the user's process; what its line demands is checked here once more.
         let peer = Peer { address: at.facts.address(), host: &known.host };
-        let options = options.filter(|o| o.admit(&peer, at.unix_time).is_ok());
-        let (Some(options), Some(account)) = (options, &known.account) else {
+        let refusal = options.iter().find_map(|o| Some((o, o.admit(&peer, at.unix_time).err()?)));
+        if let Some((line, refusal)) = &refusal {
+            log::info!("key refused at {}: {refusal}", line.source);
+        }
+        let (None, Some(account)) = (refusal, &known.account) else {
             self.pending = Some(request);
             return self.fail(at, &described);
         };
@@ -286,25 +346,19 @@ impl Auth {
             key,
             host_key.as_deref(),
         );
-        let verified = verify(algorithm, key, &signed, signature, &options);
-        let permitted = verified.and_then(|()| {
-            let forced = options.forced_command.is_some();
-            if account.uid == 0 && !known.effective.permit_root_login.permits_public_key(forced) {
-                log::info!("ROOT LOGIN REFUSED FROM {}", at.facts);
-                return Err("PermitRootLogin".to_owned());
-            }
-            let mut permit = known
-                .effective
-                .permit(account.clone(), std::slice::from_ref(&options))
-                .map_err(|e| e.to_string())?;
-            if at.server.shared && at.server.uid == 0 {
-                permit.session.disabled = Some(shared_source(&known.effective));
-            }
-            Ok(permit)
-        });
+        let verified = candidate.verify(&signed, signature, &known.effective, &options);
+        // What all keys of the login leave; and each must go with those before it.
+        let all: Vec<KeyOptions> =
+            self.passed.iter().flat_map(|p| &p.options).chain(&options).cloned().collect();
+        let permitted = verified.and_then(|()| known.permit(account, &all, at));
         match permitted {
             Ok(permit) => {
                 let effective = known.effective.clone();
+                self.passed.push(Passed { key: candidate.public_key().clone(), options });
+                if !self.enough(&effective) {
+                    self.pending = Some(request);
+                    return self.partial(at, &described);
+                }
                 vec![Step::LogIn(Box::new(Accepted { permit, effective, key: described }))]
             }
             Err(why) => {
@@ -313,6 +367,35 @@ impl Auth {
                 self.fail(at, &described)
             }
         }
+    }
+
+    /// `AuthenticationMethods`: whether the keys that have signed satisfy a list. Each was another one.
+    fn enough(&self, effective: &Effective) -> bool {
+        let lists = &effective.authentication_methods;
+        let done = |list: &String| {
+            list.split(',').all(|m| m == METHOD) && list.split(',').count() == self.passed.len()
+        };
+        if lists.is_empty() { !self.passed.is_empty() } else { lists.iter().any(done) }
+    }
+
+    /// What can go on from here.
+    fn methods(&self, known: &Known) -> Methods {
+        let lists = &known.effective.authentication_methods;
+        let passed = self.passed.len();
+        // Only lists that have begun with as many keys as have signed are still under way.
+        let goes_on =
+            |list: &String| list.split(',').take(passed + 1).filter(|m| *m == METHOD).count() == passed + 1;
+        let listed = if lists.is_empty() { passed == 0 } else { lists.iter().any(goes_on) };
+        Methods { offers: known.effective.pubkey_authentication && listed }
+    }
+
+    /// A key has signed, and another one is needed.
+    fn partial(&mut self, at: &Surroundings<'_>, key: &str) -> Vec<Step> {
+        let Stage::Known(known) = &self.stage else { return end("a key nobody asked for") };
+        log::info!("Partial publickey for {} from {} ssh2: {key}", self.user().unwrap_or_default(), at.facts);
+        let methods = self.methods(known).names();
+        self.pending = None;
+        vec![Step::Answer(AuthAnswer::Failure { methods, partial: true })]
     }
 
     /// Refuses the pending request, and counts it.
@@ -344,12 +427,12 @@ impl Auth {
                 at.facts
             ));
         }
-        let methods = if known.effective.pubkey_authentication { METHODS } else { "" };
+        let methods = self.methods(known).names();
         let mut steps = Vec::new();
         if !std::mem::replace(&mut self.banner_shown, true) {
             steps.extend(self.banner(known));
         }
-        steps.push(Step::Answer(AuthAnswer::Failure { methods: methods.to_owned(), partial: false }));
+        steps.push(Step::Answer(AuthAnswer::Failure { methods, partial: false }));
         steps
     }
 
@@ -357,6 +440,51 @@ impl Auth {
         let path = known.effective.banner.as_ref()?;
         crate::settings::read_banner(path).map(Step::Banner)
     }
+}
+
+/// What can go on.
+#[derive(Clone, Copy, Debug)]
+struct Methods {
+    /// A public key can.
+    offers: bool,
+}
+
+impl Methods {
+    /// As a client is told.
+    fn names(self) -> String {
+        if self.offers { METHOD.to_owned() } else { String::new() }
+    }
+}
+
+impl Known {
+    /// What a search goes by.
+    fn ground<'a>(&'a self, at: &Surroundings<'a>) -> Ground<'a> {
+        let Known { effective, account, host } = self;
+        Ground { effective, account: account.as_ref(), host, facts: at.facts, server: at.server }
+    }
+
+    /// What the options of all keys leave of what the configuration permits.
+    fn permit(
+        &self,
+        account: &Account,
+        options: &[KeyOptions],
+        at: &Surroundings<'_>,
+    ) -> Result<Permit, String> {
+        let forced = options.iter().any(|o| o.forced_command.is_some());
+        if account.uid == 0 && !self.effective.permit_root_login.permits_public_key(forced) {
+            log::info!("ROOT LOGIN REFUSED FROM {}", at.facts);
+            return Err("PermitRootLogin".to_owned());
+        }
+        let mut permit = self.effective.permit(account.clone(), options).map_err(|e| e.to_string())?;
+        if at.server.shared && at.server.uid == 0 {
+            permit.session.disabled = Some(shared_source(&self.effective));
+        }
+        Ok(permit)
+    }
+}
+
+fn ask_account(question: ToReader) -> Step {
+    Step::Ask(Job::Account, Box::new(question))
 }
 
 fn end(why: impl Into<String>) -> Vec<Step> {
@@ -390,43 +518,4 @@ fn bar(found: &AccountFacts, effective: &Effective, host: &str, at: &Surrounding
     }
     let peer = Peer { address: at.facts.address(), host };
     effective.may_log_in(&account.name, groups, &peer).map_err(|e| e.to_string())
-}
-
-/// Whether a key of this kind is taken at all.
-fn check_key(algorithm: &str, key: &[u8], effective: &Effective) -> Result<(), String> {
-    let known = KeyAlgorithm::from_name(algorithm);
-    let Some(known) = known.filter(|_| effective.pubkey_accepted_algorithms.iter().any(|a| a == algorithm))
-    else {
-        return Err(format!("key type {} not in PubkeyAcceptedAlgorithms", algorithm.escape_debug()));
-    };
-    let parsed = KeyOrCert::parse(key).map_err(|e| format!("key cannot be read: {e}"))?;
-    parsed.check_algorithm(known).map_err(|e| e.to_string())?;
-    parsed.public_key().check_rsa_size(effective.required_rsa_size).map_err(|e| e.to_string())
-}
-
-fn verify(
-    algorithm: &str,
-    key: &[u8],
-    signed: &[u8],
-    signature: &[u8],
-    options: &KeyOptions,
-) -> Result<(), String> {
-    let algorithm = KeyAlgorithm::from_name(algorithm).ok_or("unknown algorithm")?;
-    let parsed = KeyOrCert::parse(key).map_err(|e| e.to_string())?;
-    let verified =
-        parsed.public_key().verify(algorithm.signature, signed, signature).map_err(|e| e.to_string())?;
-    if let Some(sk) = verified.sk() {
-        if options.touch_required && !sk.user_present() {
-            return Err("the security key does not attest a touch".into());
-        }
-        if options.verify_required && !sk.user_verified() {
-            return Err("the security key does not attest that it verified its user".into());
-        }
-    }
-    Ok(())
-}
-
-/// "ED25519 SHA256:…", or nothing for bytes that are no key.
-fn describe(key: &[u8]) -> String {
-    KeyOrCert::parse(key).map_or_else(|_| String::new(), |k| format!("{} {}", k.word(), k.fingerprint()))
 }

@@ -10,22 +10,25 @@ use sockward_wire::auth::signed_data;
 
 use crate::auth::{Accepted, Auth, ServerSelf, Step, Surroundings};
 use crate::facts::Facts;
+use crate::search::Job;
 use crate::settings::AlgorithmNames;
 
+/// K_S, as the monitor has signed with it.
+pub(crate) const HOST_KEY: &[u8] = b"host key";
 const ROOT: ServerSelf = ServerSelf { uid: 0, worker: (990, 990), shared: false };
 
 /// A server, a connection to it and the key of somebody at the other end.
-struct World {
+pub(crate) struct World {
     config: Config,
     facts: Facts,
     server: ServerSelf,
-    session_id: Digest,
-    key: PrivateKey,
+    pub(crate) session_id: Digest,
+    pub(crate) key: PrivateKey,
     auth: Auth,
 }
 
 impl World {
-    fn new(configuration: &str) -> Self {
+    pub(crate) fn new(configuration: &str) -> Self {
         let names = AlgorithmNames::new();
         let context = sshd::Context {
             algorithms: &names.algorithms(),
@@ -46,7 +49,7 @@ impl World {
         }
     }
 
-    fn ask(&mut self, user: &str, method: AuthMethod) -> Vec<Step> {
+    pub(crate) fn ask(&mut self, user: &str, method: AuthMethod) -> Vec<Step> {
         let request = AuthRequest { user: user.into(), service: "ssh-connection".into(), method };
         let World { auth, config, facts, server, session_id, .. } = self;
         let at = surroundings(config, facts, *server, session_id);
@@ -54,9 +57,13 @@ impl World {
     }
 
     fn reader(&mut self, answer: FromReader) -> Vec<Step> {
+        self.answer(Job::Account, answer)
+    }
+
+    pub(crate) fn answer(&mut self, job: Job, answer: FromReader) -> Vec<Step> {
         let World { auth, config, facts, server, session_id, .. } = self;
         let at = surroundings(config, facts, *server, session_id);
-        auth.reader_said(answer, &at)
+        auth.reader_said(job, answer, &at)
     }
 
     /// What a client does: with `session` the id it signs over.
@@ -71,26 +78,36 @@ impl World {
         }
     }
 
-    fn query(&self) -> AuthMethod {
+    pub(crate) fn query(&self) -> AuthMethod {
         let key = self.key.public().blob().to_vec();
         AuthMethod::PublicKey { algorithm: "ssh-ed25519".into(), key, host_key: None, signature: None }
     }
 
     /// From the first request to the reader having become somebody; the last steps.
-    fn known(&mut self, user: &str, method: AuthMethod, facts: Option<AccountFacts>) -> Vec<Step> {
+    pub(crate) fn known(&mut self, user: &str, method: AuthMethod, facts: Option<AccountFacts>) -> Vec<Step> {
         let steps = self.ask(user, method);
-        assert!(matches!(&steps[..], [Step::Ask(ToReader::LookUp { .. })]), "{steps:?}");
+        assert!(
+            matches!(&steps[..], [Step::Ask(Job::Account, q)] if matches!(**q, ToReader::LookUp { .. })),
+            "{steps:?}"
+        );
         let steps = self.reader(FromReader::Found { account: facts.map(Box::new), host: None });
-        assert!(matches!(steps.last(), Some(Step::Ask(ToReader::Become(_)))), "{steps:?}");
+        assert!(
+            matches!(steps.last(), Some(Step::Ask(Job::Account, q)) if matches!(**q, ToReader::Become(_))),
+            "{steps:?}"
+        );
         self.reader(FromReader::Became)
     }
 
     /// A whole signed login of alex with a key that stands in a file with these options.
-    fn log_in(&mut self, facts: AccountFacts, options: Option<KeyOptions>) -> Result<Accepted, Vec<Step>> {
+    pub(crate) fn log_in(
+        &mut self,
+        facts: AccountFacts,
+        options: Option<KeyOptions>,
+    ) -> Result<Accepted, Vec<Step>> {
         let user = facts.account.name.clone();
         let method = self.signed(&user, &self.session_id);
         let mut steps = self.known(&user, method, Some(facts));
-        if matches!(&steps[..], [Step::Ask(ToReader::FindKey { .. })]) {
+        if is_search(&steps) {
             steps = self.reader(FromReader::Key { found: options.map(Box::new) });
         }
         match steps.pop() {
@@ -109,10 +126,17 @@ fn surroundings<'a>(
     server: ServerSelf,
     session_id: &'a Digest,
 ) -> Surroundings<'a> {
-    Surroundings { config, facts, server, session_id: Some(session_id), unix_time: 1000 }
+    Surroundings {
+        config,
+        facts,
+        server,
+        session_id: Some(session_id),
+        host_key: Some(HOST_KEY),
+        unix_time: 1000,
+    }
 }
 
-fn alex() -> AccountFacts {
+pub(crate) fn alex() -> AccountFacts {
     AccountFacts {
         account: Account {
             name: "alex".into(),
@@ -127,18 +151,23 @@ fn alex() -> AccountFacts {
     }
 }
 
-fn root() -> AccountFacts {
+pub(crate) fn root() -> AccountFacts {
     let mut facts = alex();
     facts.account.name = "root".into();
     facts.account.uid = 0;
     facts
 }
 
-fn plain() -> Option<KeyOptions> {
+pub(crate) fn plain() -> Option<KeyOptions> {
     Some(KeyOptions::unrestricted(Source::new("/home/alex/.ssh/authorized_keys", 1)))
 }
 
-fn is_failure(steps: &[Step]) -> bool {
+/// Whether the user's files are asked for a key.
+fn is_search(steps: &[Step]) -> bool {
+    matches!(steps, [Step::Ask(Job::Account, q)] if matches!(**q, ToReader::FindKey(_)))
+}
+
+pub(crate) fn is_failure(steps: &[Step]) -> bool {
     matches!(steps.last(), Some(Step::Answer(AuthAnswer::Failure { partial: false, .. })))
 }
 
@@ -147,12 +176,12 @@ fn a_query_then_a_signature_lets_in() {
     let mut world = World::new("");
     let query = world.query();
     let steps = world.known("alex", query, Some(alex()));
-    assert!(matches!(&steps[..], [Step::Ask(ToReader::FindKey { .. })]));
+    assert!(is_search(&steps));
     let steps = world.reader(FromReader::Key { found: plain().map(Box::new) });
     assert!(matches!(&steps[..], [Step::Answer(AuthAnswer::KeyAcceptable)]));
     let signed = world.signed("alex", &world.session_id);
     let steps = world.ask("alex", signed);
-    assert!(matches!(&steps[..], [Step::Ask(ToReader::FindKey { .. })]), "found anew for the signature");
+    assert!(is_search(&steps), "found anew for the signature");
     let steps = world.reader(FromReader::Key { found: plain().map(Box::new) });
     let [Step::LogIn(accepted)] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!(accepted.permit.account.uid, 1000);
@@ -211,7 +240,7 @@ fn an_account_that_is_not_there_goes_through_the_same_steps() {
     for (world, facts) in [(&mut there, Some(alex())), (&mut missing, None)] {
         let signed = world.signed("alex", &world.session_id);
         let steps = world.known("alex", signed, facts);
-        assert!(matches!(&steps[..], [Step::Ask(ToReader::FindKey { .. })]), "{steps:?}");
+        assert!(is_search(&steps), "{steps:?}");
         // Even if a reader of nobody's found something: nobody is let in.
         let found = if world.auth.user().is_some() { None } else { plain().map(Box::new) };
         assert!(is_failure(&world.reader(FromReader::Key { found })));
@@ -227,7 +256,8 @@ fn a_reader_of_nobodys_reads_with_the_workers_rights() {
     let method = world.query();
     world.ask("nobody-here", method);
     let steps = world.reader(FromReader::Found { account: None, host: None });
-    let Some(Step::Ask(ToReader::Become(whom))) = steps.last() else { panic!("{steps:?}") };
+    let Some(Step::Ask(Job::Account, question)) = steps.last() else { panic!("{steps:?}") };
+    let ToReader::Become(whom) = &**question else { panic!("{question:?}") };
     assert_eq!((whom.uid, whom.gid, &whom.groups_of), (990, 990, &None));
     assert_eq!(whom.files[0], b"/nonexistent/.ssh/authorized_keys");
 }

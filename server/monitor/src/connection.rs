@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use sockward_config::sshd::{Config, Effective};
+use sockward_config::sshd::Config;
 use sockward_privsep::Channel;
 use sockward_privsep::reader::{FromReader, ToReader};
 use sockward_privsep::worker::{FromWorker, LogLevel, Start, ToWorker};
@@ -15,6 +15,7 @@ use crate::auth::{Auth, ServerSelf, Step, Surroundings};
 use crate::facts::Facts;
 use crate::host_keys::HostKeys;
 use crate::processes::Started;
+use crate::search::Job;
 use crate::sign::Signer;
 
 /// A connection.
@@ -29,13 +30,36 @@ pub(crate) struct Connection {
     pub(crate) socket: Option<OwnedFd>,
     signer: Signer,
     auth: Auth,
-    pub(crate) reader: Option<Started<ToReader, FromReader>>,
+    pub(crate) readers: Readers,
     /// `LoginGraceTime`.
     pub(crate) deadline: Option<Instant>,
     /// Who is logged in.
     pub(crate) login: Option<LoginRef>,
     /// The worker said why it ended.
     pub(crate) last_word: Option<String>,
+}
+
+/// The readers that were started for a connection: one for each job at a time.
+#[derive(Default)]
+pub(crate) struct Readers {
+    account: Option<Started<ToReader, FromReader>>,
+    guard: Option<Started<ToReader, FromReader>>,
+    command: Option<Started<ToReader, FromReader>>,
+}
+
+impl Readers {
+    pub(crate) fn of(&mut self, job: Job) -> &mut Option<Started<ToReader, FromReader>> {
+        match job {
+            Job::Account => &mut self.account,
+            Job::Guard => &mut self.guard,
+            Job::Command => &mut self.command,
+        }
+    }
+
+    /// Their links end with this, and they with their links.
+    pub(crate) fn into_children(self) -> impl Iterator<Item = Child> {
+        [self.account, self.guard, self.command].into_iter().flatten().map(|started| started.child)
+    }
 }
 
 /// Which login of which helper.
@@ -72,7 +96,7 @@ impl Connection {
             host_key: world.keys.usable(&values.host_key_algorithms),
             ciphers: values.ciphers.clone(),
             macs: values.macs.clone(),
-            user_key: signature_algorithms(values),
+            user_key: signature_algorithms(world.config),
             rekey_bytes: Some(values.rekey_limit.bytes).filter(|&n| n > 0),
             rekey_seconds: values.rekey_limit.seconds.map(u64::from).filter(|&n| n > 0),
         };
@@ -84,7 +108,7 @@ impl Connection {
             socket: None,
             signer,
             auth: Auth::default(),
-            reader: None,
+            readers: Readers::default(),
             deadline: None,
             login: None,
             last_word: None,
@@ -124,10 +148,10 @@ impl Connection {
         }
     }
 
-    /// The reader answers.
-    pub(crate) fn reader_said(&mut self, message: FromReader, world: &World<'_>) -> Vec<Step> {
+    /// A reader answers.
+    pub(crate) fn reader_said(&mut self, job: Job, message: FromReader, world: &World<'_>) -> Vec<Step> {
         let Connection { auth, facts, signer, .. } = self;
-        auth.reader_said(message, &surroundings(facts, signer, world))
+        auth.reader_said(job, message, &surroundings(facts, signer, world))
     }
 
     /// For the log: "user alex 192.0.2.7 port 4242", with what is known of the user.
@@ -146,16 +170,22 @@ fn surroundings<'a>(facts: &'a Facts, signer: &'a Signer, world: &World<'a>) -> 
         facts,
         server: world.server,
         session_id: signer.session_id(),
+        host_key: signer.host_key(),
         unix_time: sockward_sys::time::unix_seconds(),
     }
 }
 
-/// For server-sig-algs (RFC 8308 §3.1): signatures, not certificates.
-fn signature_algorithms(values: &Effective) -> String {
-    let plain = |name: &&String| {
-        sockward_crypto::KeyAlgorithm::from_name(name).is_some_and(|algorithm| !algorithm.certificate)
-    };
-    values.pubkey_accepted_algorithms.iter().filter(plain).cloned().collect::<Vec<_>>().join(",")
+/// For server-sig-algs (RFC 8308 §3.1): how the accepted keys and certificates sign.
+fn signature_algorithms(config: &Config) -> String {
+    let accepted = config.pubkey_algorithms_of_anybody();
+    let mut names: Vec<&str> = Vec::new();
+    for algorithm in accepted.iter().filter_map(|name| sockward_crypto::KeyAlgorithm::from_name(name)) {
+        let name = algorithm.signature.name();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(",")
 }
 
 fn level_of(level: LogLevel) -> logging::LogLevel {

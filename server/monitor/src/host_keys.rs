@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use sockward_config::sshd::HostKeyFile;
 use sockward_crypto::keyfile::{self, KeyFileError};
-use sockward_crypto::{CryptoError, KeyAlgorithm, KeyType, PrivateKey, SignatureAlg};
+use sockward_crypto::{
+    CertType, Certificate, CryptoError, KeyAlgorithm, KeyOrCert, KeyType, PrivateKey, SignatureAlg,
+    parse_public_line,
+};
 use sockward_sys::create;
 use sockward_sys::file::{self, Links};
 
@@ -19,6 +22,7 @@ pub(crate) struct HostKeys {
 /// One key.
 pub(crate) struct HostKey {
     key: PrivateKey,
+    certificate: Option<Box<Certificate>>,
 }
 
 impl std::fmt::Debug for HostKey {
@@ -28,9 +32,12 @@ impl std::fmt::Debug for HostKey {
 }
 
 impl HostKey {
-    /// The public key, K_S.
-    pub(crate) fn blob(&self) -> &[u8] {
-        self.key.public().blob()
+    /// K_S for an algorithm: the public key, or the certificate for it.
+    pub(crate) fn blob(&self, algorithm: KeyAlgorithm) -> Option<&[u8]> {
+        match algorithm.certificate {
+            false => Some(self.key.public().blob()),
+            true => self.certificate.as_ref().map(|c| c.blob.as_slice()),
+        }
     }
 
     pub(crate) fn sign(&self, alg: SignatureAlg, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
@@ -41,16 +48,17 @@ impl HostKey {
 impl HostKeys {
     #[cfg(test)]
     pub(crate) fn of(keys: Vec<PrivateKey>) -> Self {
-        HostKeys { keys: keys.into_iter().map(|key| HostKey { key }).collect() }
+        HostKeys { keys: keys.into_iter().map(|key| HostKey { key, certificate: None }).collect() }
     }
 
-    /// Reads the files. One that cannot be used is skipped with a warning, as sshd does; no key at all is an error.
-    pub(crate) fn load(files: &[HostKeyFile]) -> Result<Self, String> {
+    /// Reads the files and the certificates. One that cannot be used is skipped with a warning, as sshd does; no key
+    /// at all is an error.
+    pub(crate) fn load(files: &[HostKeyFile], certificates: &[Vec<u8>]) -> Result<Self, String> {
         let mut keys = HostKeys::default();
         for HostKeyFile { path, given } in files {
             let path = crate::path_of(path);
             match load(&path) {
-                Ok(key) => keys.keys.push(HostKey { key }),
+                Ok(key) => keys.keys.push(HostKey { key, certificate: None }),
                 Err(LoadError::Missing) if !given => {}
                 Err(e) => log::error!("Unable to load host key \"{}\": {e}", path.display()),
             }
@@ -61,13 +69,30 @@ impl HostKeys {
                     .into(),
             );
         }
+        for path in certificates.iter().map(|path| crate::path_of(path)) {
+            if let Err(e) = load_certificate(&path).and_then(|certificate| keys.add(certificate)) {
+                log::error!("Could not load host certificate \"{}\": {e}", path.display());
+            }
+        }
         Ok(keys)
+    }
+
+    /// Puts a certificate to its key. Whether it is valid and for whom is for the client to see.
+    fn add(&mut self, certificate: Box<Certificate>) -> Result<(), LoadError> {
+        if certificate.cert_type != CertType::Host {
+            return Err(LoadError::Other("it is a certificate of a user".into()));
+        }
+        let holder = self.keys.iter_mut().find(|k| *k.key.public() == certificate.key);
+        let holder = holder.ok_or_else(|| LoadError::Other("there is no host key for it".into()))?;
+        // The first of two holds, as for other keywords.
+        holder.certificate.get_or_insert(certificate);
+        Ok(())
     }
 
     /// The key that signs with an algorithm.
     pub(crate) fn find(&self, algorithm: KeyAlgorithm) -> Option<&HostKey> {
         let of_type = |k: &&HostKey| k.key.public().key_type() == algorithm.signature.key_type();
-        self.keys.iter().find(of_type).filter(|_| !algorithm.certificate)
+        self.keys.iter().filter(of_type).find(|k| k.blob(algorithm).is_some())
     }
 
     /// Those of the algorithms that there is a key for.
@@ -111,6 +136,16 @@ fn load(path: &Path) -> Result<PrivateKey, LoadError> {
             Err(LoadError::Other("it has a passphrase; a host key must have none".into()))
         }
         Err(e) => Err(other(&e)),
+    }
+}
+
+fn load_certificate(path: &Path) -> Result<Box<Certificate>, LoadError> {
+    let other = |e: &dyn std::fmt::Display| LoadError::Other(e.to_string());
+    let bytes = file::read_small(path, keyfile::FILE_MAX, Links::Follow).map_err(|e| other(&e))?;
+    let (blob, _comment) = parse_public_line(&bytes).map_err(|e| other(&e))?;
+    match KeyOrCert::parse(&blob).map_err(|e| other(&e))? {
+        KeyOrCert::Cert(certificate) => Ok(certificate),
+        KeyOrCert::Key(_) => Err(LoadError::Other("it is not a certificate".into())),
     }
 }
 

@@ -13,6 +13,9 @@
 mod auth;
 #[cfg(test)]
 mod auth_tests;
+mod candidate;
+#[cfg(test)]
+mod certificate_tests;
 mod connection;
 mod dump;
 mod facts;
@@ -22,6 +25,7 @@ mod listen;
 mod options;
 mod processes;
 mod reload;
+mod search;
 mod server;
 mod sessions;
 mod settings;
@@ -73,7 +77,7 @@ fn prepare_and_run(options: Options) -> Result<u8, Vec<String>> {
     let values = settings.config.global();
     let me = server_self(values).map_err(|e| one(&e))?;
     check_isolation(values, me).map_err(|e| one(&e))?;
-    let keys = HostKeys::load(&values.host_keys).map_err(|e| one(&e))?;
+    let keys = HostKeys::load(&values.host_keys, &values.host_certificates).map_err(|e| one(&e))?;
     if let Some(test) = options.test {
         return dump::run(test, &settings, &options).map_err(|e| one(&e));
     }

@@ -20,7 +20,7 @@ impl Server {
         let one = |e: String| vec![e];
         let fresh = settings::load(&self.options)?;
         let values = fresh.config.global();
-        let keys = HostKeys::load(&values.host_keys).map_err(one)?;
+        let keys = HostKeys::load(&values.host_keys, &values.host_certificates).map_err(one)?;
         crate::check_isolation(values, self.me).map_err(one)?;
         for listener in &self.listeners {
             self.unwatch(listener);

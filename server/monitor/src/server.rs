@@ -21,6 +21,7 @@ use crate::helpers::Helpers;
 use crate::host_keys::HostKeys;
 use crate::options::Options;
 use crate::processes::{Processes, Started};
+use crate::search::Job;
 use crate::settings::Settings;
 use crate::startups::Startups;
 
@@ -37,7 +38,7 @@ pub(crate) enum Source {
     Signals,
     Listener(usize),
     Worker(usize),
-    Reader(usize),
+    Reader(Job, usize),
     Helper(usize),
 }
 
@@ -47,8 +48,10 @@ impl Source {
             Source::Signals => (0, 0),
             Source::Listener(i) => (1, i),
             Source::Worker(i) => (2, i),
-            Source::Reader(i) => (3, i),
-            Source::Helper(i) => (4, i),
+            Source::Helper(i) => (3, i),
+            Source::Reader(Job::Account, i) => (4, i),
+            Source::Reader(Job::Guard, i) => (5, i),
+            Source::Reader(Job::Command, i) => (6, i),
         };
         Token(index << 3 | kind)
     }
@@ -59,8 +62,10 @@ impl Source {
             0 => Source::Signals,
             1 => Source::Listener(index),
             2 => Source::Worker(index),
-            3 => Source::Reader(index),
-            4 => Source::Helper(index),
+            3 => Source::Helper(index),
+            4 => Source::Reader(Job::Account, index),
+            5 => Source::Reader(Job::Guard, index),
+            6 => Source::Reader(Job::Command, index),
             _ => return None,
         })
     }
@@ -160,7 +165,7 @@ impl Server {
                     Some(Source::Signals) => self.signalled(&signals)?,
                     Some(Source::Listener(index)) => self.accept(index),
                     Some(Source::Worker(index)) => self.hear_worker(index),
-                    Some(Source::Reader(index)) => self.hear_reader(index),
+                    Some(Source::Reader(job, index)) => self.hear_reader(job, index),
                     Some(Source::Helper(index)) => self.hear_helper(index),
                     None => {}
                 }

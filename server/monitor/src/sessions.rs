@@ -17,6 +17,7 @@ use sockward_wire::transport::reason;
 use crate::auth::{Accepted, Step};
 use crate::connection::{Connection, LoginRef};
 use crate::facts::Facts;
+use crate::search::Job;
 use crate::server::{Carrier, MESSAGES_AT_ONCE, Server, Source, watch};
 use crate::startups::PerSource;
 
@@ -207,18 +208,18 @@ impl Server {
         }
     }
 
-    /// Takes what a connection's reader says.
-    pub(crate) fn hear_reader(&mut self, index: usize) {
+    /// Takes what one of a connection's readers says.
+    pub(crate) fn hear_reader(&mut self, job: Job, index: usize) {
         loop {
             let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
-            let Some(reader) = &mut connection.reader else {
+            let Some(reader) = connection.readers.of(job) else {
                 self.put_back(index, connection);
                 return;
             };
             let channel = &mut reader.channel;
             let heard = channel.flush().and_then(|()| channel.hear(&mut self.message));
             let steps = match heard {
-                Ok(Outcome::Message(message, None)) => connection.reader_said(message, &self.world()),
+                Ok(Outcome::Message(message, None)) => connection.reader_said(job, message, &self.world()),
                 Ok(Outcome::Empty) => {
                     self.put_back(index, connection);
                     return;
@@ -235,7 +236,7 @@ impl Server {
     fn take_steps(&mut self, index: usize, steps: Vec<Step>) {
         for step in steps {
             let result = match step {
-                Step::Ask(question) => self.ask_reader(index, &question),
+                Step::Ask(job, question) => self.ask_reader(index, job, &question),
                 Step::Answer(answer) => self.tell_worker(index, &ToWorker::Auth(answer), None),
                 Step::Banner(text) => self.tell_worker(index, &ToWorker::Banner(text), None),
                 Step::LogIn(accepted) => self.log_in(index, *accepted),
@@ -261,14 +262,20 @@ impl Server {
         self.connection(index)?.link.say(message, fd)
     }
 
-    fn ask_reader(&mut self, index: usize, question: &ToReader) -> io::Result<()> {
-        if self.connection(index)?.reader.is_none() {
+    fn ask_reader(&mut self, index: usize, job: Job, question: &ToReader) -> io::Result<()> {
+        if job == Job::Command
+            && let Some(last) = self.connection(index)?.readers.of(job).take()
+        {
+            // Each runs one program.
+            self.bury(last.child);
+        }
+        if self.connection(index)?.readers.of(job).is_none() {
             let reader = self.processes.reader()?;
             let interest = Interest::READABLE | Interest::WRITABLE;
-            watch(&self.poll, reader.channel.as_fd(), Source::Reader(index), interest)?;
-            self.connection(index)?.reader = Some(reader);
+            watch(&self.poll, reader.channel.as_fd(), Source::Reader(job, index), interest)?;
+            *self.connection(index)?.readers.of(job) = Some(reader);
         }
-        match &mut self.connection(index)?.reader {
+        match self.connection(index)?.readers.of(job) {
             Some(reader) => reader.channel.say(question, None),
             None => Err(io::Error::other("no reader")),
         }
@@ -298,11 +305,11 @@ impl Server {
         let connection = self.connection(index)?;
         let deadline = connection.deadline.take();
         connection.socket = None;
-        let reader = connection.reader.take();
+        let readers = std::mem::take(&mut connection.readers);
         connection.login = Some(LoginRef { uid, id: handed.login, user });
         self.deadlines.remove(&(deadline.unwrap_or(self.now), index));
-        if let Some(reader) = reader {
-            self.bury(reader.child);
+        for reader in readers.into_children() {
+            self.bury(reader);
         }
         let logged_in = LoggedIn {
             alive_interval: u64::from(effective.client_alive_interval),
@@ -379,8 +386,8 @@ impl Server {
             // A worker that has been taken over may still hold it.
             let _ = tcp::shutdown(socket);
         }
-        if let Some(reader) = connection.reader {
-            self.bury(reader.child);
+        for reader in connection.readers.into_children() {
+            self.bury(reader);
         }
         if let Some(worker) = connection.worker {
             self.bury(worker);

@@ -25,6 +25,7 @@ pub(crate) struct Signer {
     /// Given out and not used.
     cookie: Option<[u8; 16]>,
     session_id: Option<Digest>,
+    host_key: Option<Vec<u8>>,
     left: u32,
     refilled: Instant,
 }
@@ -62,12 +63,20 @@ impl Signer {
     /// A signer and the cookie for the server's first KEXINIT.
     pub(crate) fn new(now: Instant) -> (Self, [u8; 16]) {
         let cookie = fresh_cookie();
-        (Signer { cookie: Some(cookie), session_id: None, left: BURST, refilled: now }, cookie)
+        (
+            Signer { cookie: Some(cookie), session_id: None, host_key: None, left: BURST, refilled: now },
+            cookie,
+        )
     }
 
     /// The first exchange's hash, once there is one.
     pub(crate) fn session_id(&self) -> Option<&Digest> {
         self.session_id.as_ref()
+    }
+
+    /// K_S of the first exchange, once there is one: what the client has seen.
+    pub(crate) fn host_key(&self) -> Option<&[u8]> {
+        self.host_key.as_deref()
     }
 
     /// Signs one key exchange.
@@ -87,14 +96,16 @@ impl Signer {
         let method = KexMethod::from_name(&request.method).ok_or(SignError::Malformed("method"))?;
         let algorithm =
             KeyAlgorithm::from_name(&request.algorithm).ok_or(SignError::Malformed("host key algorithm"))?;
-        let key = keys.find(algorithm).ok_or_else(|| SignError::NoKey(request.algorithm.clone()))?;
+        let no_key = || SignError::NoKey(request.algorithm.clone());
+        let key = keys.find(algorithm).ok_or_else(no_key)?;
+        let shown = key.blob(algorithm).ok_or_else(no_key)?;
         let secret = SharedSecret::from_encoded(request.secret.clone()).map_err(SignError::Crypto)?;
         let hash = ExchangeInput {
             client_version: &request.client_version,
             server_version: &request.server_version,
             client_kexinit: &request.client_kexinit,
             server_kexinit: &request.server_kexinit,
-            host_key: key.blob(),
+            host_key: shown,
             client_share: &request.client_share,
             server_share: &request.server_share,
             secret: &secret,
@@ -102,9 +113,10 @@ impl Signer {
         .hash(method.hash());
         let signature = key.sign(algorithm.signature, hash.as_ref()).map_err(SignError::Crypto)?;
         self.session_id.get_or_insert(hash);
+        self.host_key.get_or_insert_with(|| shown.to_vec());
         let next_cookie = fresh_cookie();
         self.cookie = Some(next_cookie);
-        Ok(ToWorker::Signed { host_key: key.blob().to_vec(), signature, next_cookie })
+        Ok(ToWorker::Signed { host_key: shown.to_vec(), signature, next_cookie })
     }
 
     fn spend(&mut self, now: Instant) -> Result<(), SignError> {

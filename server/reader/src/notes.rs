@@ -8,6 +8,12 @@ const NOTES_MAX: usize = 16;
 /// The most characters of one: a path, and an option quoted.
 const TEXT_MAX: usize = 400;
 
+/// The system's words for an error, without its number.
+pub(crate) fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// The notes of one question.
 #[derive(Debug)]
 pub(crate) struct Notes {

@@ -1,6 +1,7 @@
 //! The reader's life: its link, the order of the questions, an end in time.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use sockward_privsep::reader::{Become, FromReader, ToReader};
 use sockward_privsep::role::{self, Arguments};
@@ -9,9 +10,10 @@ use sockward_sys::link::Link;
 use sockward_sys::log::LogLevel;
 use sockward_sys::{fd, limits, signal, spawn};
 
+use crate::guard::Guard;
 use crate::keys::KeyFiles;
-use crate::lookup;
 use crate::notes::Notes;
+use crate::{command, lookup};
 
 /// What a question may take, and the time to the next one, in seconds. A reader that hangs in a file system or a
 /// name service must not be left over; `LoginGraceTime`, the bound people choose, is kept by the monitor.
@@ -25,6 +27,10 @@ enum Stage {
     LookedUp,
     /// With the user's rights.
     Reading(KeyFiles),
+    /// With the workers' rights.
+    Guarding(Guard),
+    /// With the rights of a command's user; nothing more is asked.
+    Done,
 }
 
 /// Runs a reader. The status to end with: 0 when the monitor has closed the link.
@@ -56,14 +62,21 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             Outcome::End => return Ok(()),
         };
         let mut notes = Notes::new(level);
-        let answer = answer(question, &mut stage, &mut notes)?;
+        let answer = answer(question, &mut stage, channel.as_fd(), &mut notes)?;
         for message in notes.into_messages().chain([answer]) {
             channel.say(&message, None)?;
         }
     }
 }
 
-fn answer(question: ToReader, stage: &mut Stage, notes: &mut Notes) -> io::Result<FromReader> {
+fn answer(
+    question: ToReader,
+    stage: &mut Stage,
+    link: BorrowedFd<'_>,
+    notes: &mut Notes,
+) -> io::Result<FromReader> {
+    let now = sockward_sys::time::unix_seconds();
+    let key = |found: Option<_>| FromReader::Key { found: found.map(Box::new) };
     match (question, &stage) {
         (ToReader::LookUp { user, host_of }, Stage::Fresh) => {
             *stage = Stage::LookedUp;
@@ -73,13 +86,31 @@ fn answer(question: ToReader, stage: &mut Stage, notes: &mut Notes) -> io::Resul
             *stage = Stage::Reading(become_user(*whom)?);
             Ok(FromReader::Became)
         }
-        (ToReader::FindKey { key }, Stage::Reading(files)) => {
-            let found = files.find(&key, sockward_sys::time::unix_seconds(), notes);
-            Ok(FromReader::Key { found: found.map(Box::new) })
+        (ToReader::FindKey(presented), Stage::Reading(files)) => Ok(key(files.find(&presented, now, notes))),
+        (ToReader::FindPrincipal { principals }, Stage::Reading(files)) => {
+            Ok(key(files.principal(&principals, now, notes)))
         }
-        (ToReader::LookUp { .. } | ToReader::Become(_) | ToReader::FindKey { .. }, _) => {
-            Err(io::Error::other("a question at the wrong time"))
+        (ToReader::Guard(lists), Stage::Fresh) => {
+            *stage = Stage::Guarding(Guard::open(*lists)?);
+            Ok(FromReader::Became)
         }
+        (ToReader::Judge(presented), Stage::Guarding(guard)) => {
+            Ok(FromReader::Judged(guard.judge(&presented, notes)))
+        }
+        (ToReader::Run(command), Stage::Fresh) => {
+            *stage = Stage::Done;
+            command::run(&command, now, link, notes).map(key)
+        }
+        (
+            ToReader::LookUp { .. }
+            | ToReader::Become(_)
+            | ToReader::FindKey(_)
+            | ToReader::FindPrincipal { .. }
+            | ToReader::Guard(_)
+            | ToReader::Judge(_)
+            | ToReader::Run(_),
+            _,
+        ) => Err(io::Error::other("a question at the wrong time")),
     }
 }
 

@@ -108,6 +108,12 @@ fn key<'a>(options: &'a [u8], text: &'a [u8]) -> Option<Key<'a>> {
     named.then_some(Key { options, key_type, blob, comment })
 }
 
+/// The key of a line that has no options, as in lists of authorities and of revoked keys; none if there is none.
+pub(crate) fn bare_key(text: &[u8]) -> Option<Vec<u8>> {
+    let sound = text.len() <= LINE_MAX && !text.contains(&0);
+    key(b"", text.trim_ascii()).filter(|_| sound).map(|key| key.blob)
+}
+
 /// The first word, and what stands behind it.
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|b| b" \t".contains(b)).unwrap_or(text.len());

@@ -16,13 +16,12 @@
 //! - `from=` refuses a peer without an address (pipes), whatever it says.
 //! - A NUL byte in a line is an error; OpenSSH reads the line up to it. A line has a bound, and so has a file.
 
-mod certificate;
 mod entry;
 mod options;
 mod principals;
 mod time;
 
-pub use certificate::{CertificateOptionError, certificate_options};
+pub(crate) use entry::bare_key;
 #[doc(hidden)]
 pub use entry::fuzz_authorized_keys;
 pub use entry::{Entry, FILE_MAX, Key, LINE_MAX, LineError, entries};

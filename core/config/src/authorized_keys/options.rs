@@ -134,10 +134,7 @@ impl Reading<'_> {
             "no-pty" => o.pty = false,
             "touch-required" => o.touch_required = true,
             "no-touch-required" => o.touch_required = false,
-            "verify-required" => {
-                enforced("verify-required")?;
-                o.verify_required = true;
-            }
+            "verify-required" => o.verify_required = true,
             "no-verify-required" => o.verify_required = false,
             // What they permit is not here, and what they forbid does not happen.
             "agent-forwarding"

@@ -97,6 +97,24 @@ impl Config {
         found
     }
 
+    /// The algorithms that `PubkeyAcceptedAlgorithms` accepts for anybody: globally, or in some `Match` block. A client
+    /// is told of them before it says who it is.
+    #[must_use]
+    pub fn pubkey_algorithms_of_anybody(&self) -> Vec<String> {
+        let mut all = self.global.pubkey_accepted_algorithms.clone();
+        for line in self.lines.iter().filter(|l| l.keyword.name == "PubkeyAcceptedAlgorithms") {
+            let mut values = self.global.clone();
+            (line.assign)(&mut values, Stage { pass: Pass::Match, fresh: true });
+            all.extend(
+                values
+                    .pubkey_accepted_algorithms
+                    .into_iter()
+                    .filter(|a| !self.global.pubkey_accepted_algorithms.contains(a)),
+            );
+        }
+        all
+    }
+
     /// What was read and has no effect, for `-t` and the log.
     #[must_use]
     pub fn warnings(&self) -> &[ConfigError] {

@@ -29,6 +29,7 @@ mod matching;
 mod not_yet;
 mod parse;
 mod permit;
+mod program;
 mod table;
 mod user_file;
 mod values;
@@ -44,6 +45,7 @@ pub use matching::{ConnectionFacts, TestSpec};
 pub use not_yet::{KEY_OPTIONS as NOT_YET_KEY_OPTIONS, KEYWORDS as NOT_YET};
 pub use parse::{Algorithms, Context, IncludedFile, Loader, parse};
 pub use permit::PermitError;
+pub use program::{ProgramError, expand_program};
 pub use table::{ALIASES, find as find_keyword, keywords};
 pub use user_file::expand_user_file;
 pub use values::{

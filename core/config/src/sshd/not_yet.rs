@@ -7,18 +7,11 @@ use crate::lex::Word;
 /// Keywords of sshd_config, and the arguments (joined by blanks) that ask for nothing.
 pub const KEYWORDS: &[(&str, &[&str])] = &[
     ("AuditLog", &["none"]),
-    ("AuthorizedKeysCommand", &["none"]),
-    ("AuthorizedPrincipalsCommand", &["none"]),
-    ("AuthorizedPrincipalsFile", &["none"]),
-    ("HostCertificate", &["none"]),
-    ("PubkeyAuthOptions", &["none"]),
-    ("RevokedKeys", &["none"]),
-    ("TrustedUserCAKeys", &["none"]),
     ("UseDNS", &["no"]),
 ];
 
 /// Options of authorized_keys; a key that has one is refused.
-pub const KEY_OPTIONS: &[&str] = &["verify-required"];
+pub const KEY_OPTIONS: &[&str] = &[];
 
 /// Whether a line asks for something that is not enforced yet.
 pub(super) fn asks(keyword: &str, words: &[Word]) -> bool {

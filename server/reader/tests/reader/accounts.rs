@@ -6,7 +6,7 @@ use std::process::Command;
 use sockward_privsep::reader::{FromReader, ToReader};
 use sockward_sys::spawn::Exit;
 
-use crate::double::{ALEX, Home, Reader, become_of};
+use crate::double::{ALEX, Home, Reader, become_of, plain};
 use crate::harness::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -83,7 +83,7 @@ fn a_peer_s_name_is_confirmed_or_not_told() {
 
 fn questions_come_in_order() {
     let look_up = || ToReader::LookUp { user: "root".into(), host_of: None };
-    let find = || ToReader::FindKey { key: Vec::new() };
+    let find = || ToReader::FindKey(Box::new(plain(b"")));
     let own = sockward_sys::identity::effective_uid();
     let home = std::path::Path::new("/nonexistent");
     let become_self = || ToReader::Become(Box::new(become_of(own, home, &[], true)));

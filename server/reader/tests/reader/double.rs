@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sockward_policy::KeyOptions;
-use sockward_privsep::reader::{AccountFacts, Become, FromReader, ToReader};
+use sockward_policy::{CertificateIdentity, KeyIdentity, KeyOptions, Presented};
+use sockward_privsep::reader::{AccountFacts, Asker, Become, FromReader, ToReader};
 use sockward_privsep::role::{Arguments, Role};
 use sockward_privsep::{Channel, Outcome};
 use sockward_sys::link::Link;
@@ -86,7 +86,12 @@ impl Reader {
     }
 
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<KeyOptions> {
-        self.say(ToReader::FindKey { key: key.to_vec() });
+        self.search(ToReader::FindKey(Box::new(plain(key))))
+    }
+
+    /// Asks something that is answered with the line found.
+    pub(crate) fn search(&mut self, question: ToReader) -> Option<KeyOptions> {
+        self.say(question);
         match self.answer() {
             Some(FromReader::Key { found }) => found.map(|f| *f),
             other => panic!("{other:?}"),
@@ -109,6 +114,31 @@ impl Reader {
     }
 }
 
+/// alex, from here.
+pub(crate) fn asker() -> Asker {
+    Asker { user: "alex".into(), address: Some("127.0.0.1".parse().unwrap()), host: "localhost".into() }
+}
+
+/// A plain key as the monitor describes it.
+pub(crate) fn plain(blob: &[u8]) -> Presented {
+    Presented { key: identity(blob), certificate: None }
+}
+
+/// A certificate by an authority.
+pub(crate) fn certified(blob: &[u8], authority: &[u8], principals: &[&str]) -> Presented {
+    let certificate = CertificateIdentity {
+        authority: identity(authority),
+        serial: 7,
+        key_id: b"laptop".to_vec(),
+        principals: principals.iter().map(|p| p.as_bytes().to_vec()).collect(),
+    };
+    Presented { key: identity(blob), certificate: Some(certificate) }
+}
+
+fn identity(blob: &[u8]) -> KeyIdentity {
+    KeyIdentity { blob: blob.to_vec(), sha1: [0; 20], sha256: [0; 32] }
+}
+
 pub(crate) fn become_of(uid: u32, home: &Path, files: &[&Path], strict: bool) -> Become {
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     Become {
@@ -118,8 +148,8 @@ pub(crate) fn become_of(uid: u32, home: &Path, files: &[&Path], strict: bool) ->
         home: bytes(home),
         files: files.iter().map(|f| bytes(f)).collect(),
         strict,
-        address: Some("127.0.0.1".parse().unwrap()),
-        host: "localhost".into(),
+        principals_file: None,
+        asker: asker(),
     }
 }
 

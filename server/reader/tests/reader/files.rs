@@ -4,8 +4,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use sockward_policy::KeyOptions;
+use sockward_privsep::reader::ToReader;
 
-use crate::double::{ALEX, EVE, Home, Reader, give};
+use crate::double::{ALEX, EVE, Home, Reader, become_of, certified, give};
 use crate::harness::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -14,7 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
         "files_are_read_in_order_and_anew_for_each_question",
         files_are_read_in_order_and_anew_for_each_question,
     ),
-    ("a_certificate_is_not_found_by_its_own_bytes", a_certificate_is_not_found_by_its_own_bytes),
+    ("a_certificate_is_found_by_its_authority", a_certificate_is_found_by_its_authority),
+    ("principals_stand_in_a_file_with_their_options", principals_stand_in_a_file_with_their_options),
     ("strict_modes_refuse_what_others_can_write", strict_modes_refuse_what_others_can_write),
     ("files_are_read_with_the_users_rights", files_are_read_with_the_users_rights),
     ("links_are_judged_by_where_they_lead", links_are_judged_by_where_they_lead),
@@ -22,7 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// ssh-ed25519 keys that differ in their last byte, as blob and as text.
-fn key(last: u8) -> (Vec<u8>, String) {
+pub(crate) fn key(last: u8) -> (Vec<u8>, String) {
     let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
     blob.extend([last; 32]);
     let text = format!("ssh-ed25519 {}", base64(&blob));
@@ -108,19 +110,72 @@ fn files_are_read_in_order_and_anew_for_each_question() {
     assert!(reader.notes.is_empty(), "a missing file is no news: {:?}", reader.notes);
 }
 
-fn a_certificate_is_not_found_by_its_own_bytes() {
-    if !root_or_skip("a_certificate_is_not_found_by_its_own_bytes") {
+fn a_certificate_is_found_by_its_authority() {
+    if !root_or_skip("a_certificate_is_found_by_its_authority") {
         return;
     }
     let home = Home::new(ALEX);
-    let kind = "ssh-ed25519-cert-v01@openssh.com";
-    let mut blob = u32::try_from(kind.len()).unwrap().to_be_bytes().to_vec();
-    blob.extend(kind.as_bytes());
-    blob.extend([7; 80]);
-    let keys = home.write(&format!("{kind} {}\ncert-authority {kind} {0}\n", base64(&blob)), ALEX, 0o600);
+    let ((one, one_text), (two, two_text), (three, three_text)) = (key(1), key(2), key(3));
+    let keys = home.write(
+        &format!(
+            "{one_text}\n{two_text}\nfrom=\"192.0.2.1\",cert-authority {two_text}\n\
+             cert-authority,principals=\"web,db\" {two_text}\nno-pty,cert-authority {three_text}\n"
+        ),
+        ALEX,
+        0o600,
+    );
     let mut reader = Reader::of(ALEX, &home.0, &[&keys], true);
-    assert_eq!(reader.find(&blob), None);
-    assert_eq!(reader.notes, ["certificates are not accepted by this version"]);
+    let mut find = |authority: &[u8], names: &[&str]| {
+        let found = reader.search(ToReader::FindKey(Box::new(certified(&one, authority, names))));
+        (line_of(found), reader.notes.clone())
+    };
+    assert_eq!(find(&two, &["alex", "db"]).0, Some(4));
+    // With a list of names the account's own does not count, and none is none of them.
+    for names in [&["alex"][..], &[]] {
+        let (found, notes) = find(&two, names);
+        assert_eq!(found, None);
+        assert!(
+            notes.iter().any(|n| n.contains(":4: the certificate does not contain an authorized principal"))
+        );
+    }
+    assert_eq!(find(&three, &["bob", "alex"]).0, Some(5));
+    assert_eq!(find(&three, &["bob"]).0, None);
+    // The certified key itself stands there as a plain key, which says nothing of this authority.
+    assert_eq!(find(&one, &["alex"]).0, None);
+}
+
+fn principals_stand_in_a_file_with_their_options() {
+    if !root_or_skip("principals_stand_in_a_file_with_their_options") {
+        return;
+    }
+    let home = Home::new(ALEX);
+    let text = "# names\nweb\nfrobnicate alex\ncommand=\"a b\" alex\nalex\nfrom=\"192.0.2.1\" far\nfar\n";
+    let file = home.write(text, ALEX, 0o600);
+    let start = |file: &Path| {
+        let mut reader = Reader::start();
+        reader.say(ToReader::LookUp { user: "no-such-user".into(), host_of: None });
+        reader.answer();
+        let mut whom = become_of(ALEX, &home.0, &[], true);
+        whom.principals_file = Some(file.as_os_str().as_encoded_bytes().to_vec());
+        reader.say(ToReader::Become(Box::new(whom)));
+        reader.answer();
+        reader
+    };
+    let mut reader = start(&file);
+    let mut find = |names: &[&str]| {
+        let principals = names.iter().map(|n| n.as_bytes().to_vec()).collect();
+        reader.search(ToReader::FindPrincipal { principals })
+    };
+    let found = find(&["x", "alex"]).unwrap();
+    assert_eq!((found.source.line, found.forced_command.as_deref()), (4, Some(&b"a b"[..])));
+    // The first line with the name decides, also where it will not admit.
+    assert_eq!(line_of(find(&["far"])), Some(6));
+    assert_eq!(find(&["we"]), None);
+    assert_eq!(find(&[]), None);
+    give(&file, ALEX, 0o666);
+    assert_eq!(find(&["web"]), None, "others can write it");
+    let mut reader = start(&home.0.join("none"));
+    assert_eq!(reader.search(ToReader::FindPrincipal { principals: vec![b"web".to_vec()] }), None);
 }
 
 fn strict_modes_refuse_what_others_can_write() {

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod accounts;
+mod commands;
 mod double;
 mod files;
 mod harness;
+mod lists;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,6 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     match Arguments::parse(&args) {
         Some(arguments) => sockward_reader::run(&arguments).into(),
-        None => harness::run(&args, &[files::TESTS, accounts::TESTS].concat()),
+        None => harness::run(&args, &[files::TESTS, lists::TESTS, commands::TESTS, accounts::TESTS].concat()),
     }
 }

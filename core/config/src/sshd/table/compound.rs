@@ -17,7 +17,7 @@ pub(super) static ROWS: &[Keyword] = &[
         "AuthenticationMethods",
         Match,
         &["any"],
-        "Lists of methods, joined by commas, of which one must be gone through. Here: publickey or any.",
+        "Lists of methods, joined by commas, of which one must be gone through. Here: publickey, any number of times, or any.",
         |a| assign(methods(a)?, |e, v| e.authentication_methods = v),
         |e| line_of(e.authentication_methods.iter().map(String::as_bytes), "any"),
     ),
@@ -161,7 +161,8 @@ pub(super) static ROWS: &[Keyword] = &[
     ),
 ];
 
-/// One list that public keys alone satisfy is enough: nothing else is offered.
+/// One list that public keys alone satisfy is enough: nothing else is offered. `none` alone, which nobody satisfies,
+/// shuts everybody out who is not let in by a `Match` block.
 fn methods(a: &Args<'_>) -> Result<Vec<String>, Fault> {
     let words = a.some()?;
     if words.iter().any(|w| w.bytes == b"any") {
@@ -170,9 +171,11 @@ fn methods(a: &Args<'_>) -> Result<Vec<String>, Fault> {
             _ => Err(Fault::new("\"any\" must appear alone in AuthenticationMethods")),
         };
     }
-    if !words.iter().any(|w| w.bytes == b"publickey") {
+    let shut = matches!(words, [word] if word.bytes == b"none");
+    let by_keys = |w: &Word| w.bytes.split(|&b| b == b',').all(|method| method == b"publickey");
+    if !shut && !words.iter().any(by_keys) {
         return Err(Fault::new(
-            "of AuthenticationMethods only 'any' and 'publickey' are implemented, add the list 'publickey' or remove the line",
+            "of AuthenticationMethods only 'any' and 'publickey' are implemented, add the list 'publickey' (or 'publickey,publickey' for two keys) or remove the line",
         ));
     }
     words.iter().map(text).collect()

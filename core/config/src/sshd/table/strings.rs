@@ -4,6 +4,7 @@ use crate::algorithms::{AlgorithmList, Names};
 use crate::choice::{LogLevel, SyslogFacility};
 use crate::sshd::keyword::Scope::{Global, Match};
 use crate::sshd::keyword::{Args, Fault, Keyword, assign, one, or_none, text};
+use crate::sshd::program::{KEYS_TOKENS, PRINCIPALS_TOKENS, check_program};
 use crate::sshd::values::AuditLog;
 
 /// A version line has 255 bytes, `SSH-2.0-` and the name of the software among them (RFC 4253 section 4.2).
@@ -79,7 +80,7 @@ pub(super) static ROWS: &[Keyword] = &[
         Match,
         &["none"],
         "A program that prints the keys of a user.",
-        |a| assign(program(a)?, |e, v| e.authorized_keys_command = v),
+        |a| assign(program(a, KEYS_TOKENS)?, |e, v| e.authorized_keys_command = v),
         |e| or_none(e.authorized_keys_command.as_deref()),
     ),
     Keyword::value(
@@ -95,7 +96,7 @@ pub(super) static ROWS: &[Keyword] = &[
         Match,
         &["none"],
         "A program that prints the principals of a user.",
-        |a| assign(program(a)?, |e, v| e.authorized_principals_command = v),
+        |a| assign(program(a, PRINCIPALS_TOKENS)?, |e, v| e.authorized_principals_command = v),
         |e| or_none(e.authorized_principals_command.as_deref()),
     ),
     Keyword::value(
@@ -212,12 +213,13 @@ fn user_file(a: &Args<'_>) -> Result<Option<Vec<u8>>, Fault> {
     super::lists::user_template(a, word).map(Some)
 }
 
-fn program(a: &Args<'_>) -> Result<Option<Vec<u8>>, Fault> {
+fn program(a: &Args<'_>, tokens: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     let command = a.command()?;
-    match &command {
-        Some(c) if !c.starts_with(b"/") => Err(Fault::new(format!("{} must be an absolute path", a.keyword))),
-        Some(_) | None => Ok(command),
+    if let Some(command) = &command {
+        let fault = |e: &dyn std::fmt::Display| Fault::new(format!("{}: {e}", a.keyword));
+        check_program(command, tokens).map_err(|e| fault(&e))?;
     }
+    Ok(command)
 }
 
 fn addendum(a: &Args<'_>) -> Result<String, Fault> {
