@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::event::{AuthQuestion, Prompts, SignatureQuestion};
 use crate::kex::HostSignature;
 
+use sockward_wire::global::RequestKind;
+
 impl Connection {
     /// The holder of the host keys signed: the exchange goes on.
     pub fn host_signature(&mut self, question: SignatureQuestion, answer: &HostSignature) -> Result<()> {
@@ -39,6 +41,14 @@ impl Connection {
     /// Shows text before the login.
     pub fn send_banner(&mut self, text: &[u8]) -> Result<()> {
         let result = ServerAuth::banner(text, &mut self.transport);
+        self.check(result)
+    }
+
+    /// Tells the client all host keys, so that it can learn those it does not know (OpenSSH PROTOCOL 2.5).
+    pub fn tell_host_keys(&mut self, keys: &[Vec<u8>]) -> Result<()> {
+        let (channels, mut cx) = self.channel_layer();
+        let kind = RequestKind::HostKeys(keys.iter().map(Vec::as_slice).collect());
+        let result = channels.tell_global(kind, &mut cx);
         self.check(result)
     }
 

@@ -216,7 +216,8 @@ fn a_style_after_the_name_is_signed_and_otherwise_nothing() {
     let mut world = World::new("AllowUsers alex");
     let method = world.signed("alex:style", &world.session_id);
     let steps = world.ask("alex:style", method);
-    assert!(matches!(&steps[..], [Step::Ask(ToReader::LookUp { user, .. })] if user == "alex"), "{steps:?}");
+    let [Step::Ask(Job::Account, question)] = &steps[..] else { panic!("{steps:?}") };
+    assert!(matches!(&**question, ToReader::LookUp { user, .. } if user == "alex"), "{question:?}");
     world.reader(FromReader::Found { account: Some(Box::new(alex())), host: None });
     world.reader(FromReader::Became);
     let steps = world.reader(FromReader::Key { found: plain().map(Box::new) });

@@ -129,6 +129,14 @@ impl Connection {
                 self.link.say(&signed, None).map_err(|e| e.to_string())?;
                 Ok(Vec::new())
             }
+            FromWorker::Prove { .. } if self.login.is_none() => {
+                Err("proofs of host keys before the login".into())
+            }
+            FromWorker::Prove { keys } => {
+                let proved = self.signer.prove(&keys, world.keys, world.now).map_err(|e| e.to_string())?;
+                self.link.say(&ToWorker::Proved(proved), None).map_err(|e| e.to_string())?;
+                Ok(Vec::new())
+            }
             FromWorker::Auth(_) if self.login.is_some() => {
                 Err("an authentication request after the login".into())
             }

@@ -40,6 +40,10 @@ impl HostKey {
         }
     }
 
+    pub(crate) fn key_type(&self) -> KeyType {
+        self.key.public().key_type()
+    }
+
     pub(crate) fn sign(&self, alg: SignatureAlg, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
         self.key.sign(alg, data)
     }
@@ -93,6 +97,16 @@ impl HostKeys {
     pub(crate) fn find(&self, algorithm: KeyAlgorithm) -> Option<&HostKey> {
         let of_type = |k: &&HostKey| k.key.public().key_type() == algorithm.signature.key_type();
         self.keys.iter().filter(of_type).find(|k| k.blob(algorithm).is_some())
+    }
+
+    /// All public keys, for clients to learn.
+    pub(crate) fn public(&self) -> Vec<Vec<u8>> {
+        self.keys.iter().map(|k| k.key.public().blob().to_vec()).collect()
+    }
+
+    /// The key with this public key.
+    pub(crate) fn with_blob(&self, blob: &[u8]) -> Option<&HostKey> {
+        self.keys.iter().find(|k| k.key.public().blob() == blob)
     }
 
     /// Those of the algorithms that there is a key for.

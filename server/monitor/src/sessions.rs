@@ -320,6 +320,7 @@ impl Server {
                 .map(|t| (t.channel.clone(), u64::from(t.seconds)))
                 .collect(),
             unused_timeout: u64::from(effective.unused_connection_timeout),
+            host_keys: self.keys.public(),
         };
         let success = ToWorker::Auth(AuthAnswer::Success(Box::new(logged_in)));
         self.tell_worker(index, &success, Some(handed.link))

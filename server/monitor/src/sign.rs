@@ -8,9 +8,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use sockward_crypto::{Digest, ExchangeInput, KexMethod, KeyAlgorithm, Random, SharedSecret, SystemRandom};
+use sockward_crypto::{
+    Digest, ExchangeInput, KexMethod, KeyAlgorithm, Random, SharedSecret, SignatureAlg, SystemRandom,
+};
 use sockward_privsep::worker::{SignRequest, ToWorker};
 use sockward_wire::transport::KexInit;
+use sockward_wire::{Put, names};
 
 use crate::host_keys::HostKeys;
 
@@ -26,6 +29,8 @@ pub(crate) struct Signer {
     cookie: Option<[u8; 16]>,
     session_id: Option<Digest>,
     host_key: Option<Vec<u8>>,
+    /// How the last exchange was signed.
+    algorithm: Option<KeyAlgorithm>,
     left: u32,
     refilled: Instant,
 }
@@ -64,7 +69,14 @@ impl Signer {
     pub(crate) fn new(now: Instant) -> (Self, [u8; 16]) {
         let cookie = fresh_cookie();
         (
-            Signer { cookie: Some(cookie), session_id: None, host_key: None, left: BURST, refilled: now },
+            Signer {
+                cookie: Some(cookie),
+                session_id: None,
+                host_key: None,
+                algorithm: None,
+                left: BURST,
+                refilled: now,
+            },
             cookie,
         )
     }
@@ -114,9 +126,45 @@ impl Signer {
         let signature = key.sign(algorithm.signature, hash.as_ref()).map_err(SignError::Crypto)?;
         self.session_id.get_or_insert(hash);
         self.host_key.get_or_insert_with(|| shown.to_vec());
+        self.algorithm = Some(algorithm);
         let next_cookie = fresh_cookie();
         self.cookie = Some(next_cookie);
         Ok(ToWorker::Signed { host_key: shown.to_vec(), signature, next_cookie })
+    }
+
+    /// Proves to a client that has logged in that we hold the private keys of host keys (OpenSSH PROTOCOL 2.5).
+    /// The keys must be ours, each once; what is signed is built here and can be nothing else. None: they are not, or
+    /// there were too many requests, which a client can send through an honest worker.
+    pub(crate) fn prove(
+        &mut self,
+        wanted: &[Vec<u8>],
+        keys: &HostKeys,
+        now: Instant,
+    ) -> Result<Option<Vec<Vec<u8>>>, SignError> {
+        if self.spend(now).is_err() {
+            return Ok(None);
+        }
+        let (Some(session_id), Some(last)) = (self.session_id.as_ref(), self.algorithm) else {
+            return Ok(None);
+        };
+        let mut signatures = Vec::new();
+        for (i, blob) in wanted.iter().enumerate() {
+            let Some(key) = keys.with_blob(blob).filter(|_| !wanted.iter().take(i).any(|b| b == blob)) else {
+                return Ok(None);
+            };
+            let of_type = |a: &SignatureAlg| a.key_type() == key.key_type();
+            // An RSA key signs as in the last exchange, if that was with one; else with the longest hash.
+            let algorithm = Some(last.signature).filter(of_type);
+            let Some(algorithm) = algorithm.or_else(|| SignatureAlg::ALL.into_iter().find(of_type)) else {
+                return Ok(None);
+            };
+            let mut data = Vec::new();
+            data.put_string(names::global::HOSTKEYS_PROVE.as_bytes());
+            data.put_string(session_id.as_ref());
+            data.put_string(blob);
+            signatures.push(key.sign(algorithm, &data).map_err(SignError::Crypto)?);
+        }
+        Ok(Some(signatures))
     }
 
     fn spend(&mut self, now: Instant) -> Result<(), SignError> {
@@ -239,6 +287,36 @@ mod tests {
             let id = signer.session_id().cloned();
             assert_eq!(*first.get_or_insert_with(|| id.clone()), id);
         }
+    }
+
+    #[test]
+    fn proofs_are_over_what_is_built_here_and_for_our_keys_alone() {
+        let keys = HostKeys::of(vec![
+            PrivateKey::generate(KeyType::Ed25519).unwrap(),
+            PrivateKey::generate(KeyType::EcdsaP256).unwrap(),
+        ]);
+        let now = Instant::now();
+        let (mut signer, cookie) = Signer::new(now);
+        let ours = keys.public();
+        assert_eq!(signer.prove(&ours, &keys, now), Ok(None), "there is no session yet");
+        signer.sign(&request(cookie), &keys, now).unwrap();
+        let session_id = signer.session_id().cloned().unwrap();
+        let signatures = signer.prove(&ours, &keys, now).unwrap().unwrap();
+        for (blob, signature) in ours.iter().zip(&signatures) {
+            let mut data = Vec::new();
+            for part in [&b"hostkeys-prove-00@openssh.com"[..], session_id.as_ref(), blob] {
+                data.put_string(part);
+            }
+            let key = PublicKey::from_blob(blob).unwrap();
+            let algorithm = KeyAlgorithm::from_name(key.key_type().name()).unwrap().signature;
+            let _verified = key.verify(algorithm, &data, signature).unwrap();
+        }
+        let stranger = PrivateKey::generate(KeyType::Ed25519).unwrap().public().blob().to_vec();
+        for wanted in [vec![stranger], vec![ours[0].clone(), ours[0].clone()], vec![Vec::new()]] {
+            assert_eq!(signer.prove(&wanted, &keys, now), Ok(None));
+        }
+        let refused = |signer: &mut Signer| signer.prove(&ours, &keys, now) == Ok(None);
+        assert!((0..BURST).any(|_| refused(&mut signer)), "a flood of proofs does not end");
     }
 
     #[test]

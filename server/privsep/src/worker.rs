@@ -33,6 +33,8 @@ pub enum ToWorker {
         /// For the server's next KEXINIT.
         next_cookie: [u8; 16],
     },
+    /// To [`FromWorker::Prove`]: a signature for each key, in order; none if not all of them are ours.
+    Proved(Option<Vec<Vec<u8>>>),
     /// Text to show before the login.
     Banner(Vec<u8>),
     /// The answer to the one authentication request under way.
@@ -96,6 +98,8 @@ pub struct LoggedIn {
     pub channel_timeouts: Vec<(String, u64)>,
     /// `UnusedConnectionTimeout`, seconds; 0 = none.
     pub unused_timeout: u64,
+    /// All host keys, for the client to learn.
+    pub host_keys: Vec<Vec<u8>>,
 }
 
 /// What a worker says on a connection's link.
@@ -103,6 +107,11 @@ pub struct LoggedIn {
 pub enum FromWorker {
     /// Sign this key exchange.
     Sign(Box<SignRequest>),
+    /// After the login: the client asks for proof that we have the private keys of these host keys.
+    Prove {
+        /// As the client sent them.
+        keys: Vec<Vec<u8>>,
+    },
     /// Somebody asks to be let in.
     Auth(Box<AuthRequest>),
     /// A line for the log, marked as the worker's word.

@@ -1,6 +1,7 @@
 //! What one connection's events lead to before the login: signatures and verdicts come from the monitor.
 //! After it: see `login.rs`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -11,16 +12,20 @@ use sockward_privsep::worker::{
     AuthAnswer, AuthMethod, AuthRequest, FromWorker, SignRequest, Start, ToWorker,
 };
 use sockward_privsep::{Channel, Outcome};
-use sockward_proto::event::{self, AuthQuestion, SignatureQuestion};
+use sockward_proto::event::{self, AuthQuestion, GlobalQuestion, GlobalRequest, SignatureQuestion};
 use sockward_proto::{
     Algorithms, Config, Connection, Error, Event, HostSignature, KeepAlive, RekeyLimit, Result,
 };
 use sockward_sys::link::Link;
+use sockward_wire::Put;
 
 use crate::login::Login;
 
 /// Messages taken off a link before the connection's descriptors have their turn.
 const MESSAGES_AT_ONCE: usize = 256;
+
+/// Requests to prove host keys that wait for the monitor; a client sends one. More are refused.
+const PROOFS_MAX: usize = 4;
 
 /// The application of one connection.
 pub(crate) struct Application {
@@ -28,6 +33,8 @@ pub(crate) struct Application {
     /// Came ahead of the descriptor to read from.
     write_end: Option<OwnedFd>,
     signature: Option<SignatureQuestion>,
+    /// Answered in this order.
+    proofs: VecDeque<GlobalQuestion>,
     auth: Option<AuthQuestion>,
     pub(crate) login: Option<Login>,
     /// Holds the descriptor number that the login's link is to get; given up once the connection's own
@@ -63,6 +70,7 @@ impl Application {
             monitor: Channel::plain(link),
             write_end: None,
             signature: None,
+            proofs: VecDeque::new(),
             auth: None,
             login: None,
             reserved,
@@ -95,6 +103,17 @@ impl Application {
                     if let Some(question) = self.signature.take() {
                         session.conn.host_signature(question, &answer)?;
                     }
+                }
+                (ToWorker::Proved(signatures), None, Some(session)) => {
+                    let Some(question) = self.proofs.pop_front() else {
+                        return Err(LinkEnd::Broken("a proof nobody asked for".into()));
+                    };
+                    let reply = signatures.map(|list| {
+                        let mut out = Vec::new();
+                        list.iter().for_each(|signature| out.put_string(signature));
+                        out
+                    });
+                    session.conn.answer_global(question, reply)?;
                 }
                 (ToWorker::Banner(text), None, Some(session)) => session.conn.send_banner(&text)?,
                 (ToWorker::Auth(answer), fd, Some(session)) => self.verdict(answer, fd, session, env)?,
@@ -152,6 +171,9 @@ impl Application {
                     }),
                 });
                 session.conn.auth_success(question)?;
+                if !logged_in.host_keys.is_empty() {
+                    session.conn.tell_host_keys(&logged_in.host_keys)?;
+                }
             }
             _ => return Err(LinkEnd::Broken("a verdict without its link, or with a stray one".into())),
         }
@@ -195,6 +217,15 @@ impl Handler for Application {
                 let request = auth_request(&question);
                 self.auth = Some(question);
                 self.ask_monitor(&FromWorker::Auth(Box::new(request)))
+            }
+            Event::Global(GlobalQuestion { request: GlobalRequest::HostKeysProve(ref keys), .. })
+                if self.proofs.len() < PROOFS_MAX =>
+            {
+                let keys = keys.clone();
+                if let Event::Global(question) = event {
+                    self.proofs.push_back(question);
+                }
+                self.ask_monitor(&FromWorker::Prove { keys })
             }
             Event::PeerVersion(line) => {
                 log::debug!("Remote protocol version: {}", line.escape_ascii());
