@@ -34,7 +34,7 @@ pub enum Outcome {
 #[must_use]
 pub fn run(script: &Script, column: Column) -> Outcome {
     let dir = TempDir::new();
-    let folder = prepare(dir.path(), column);
+    let folder = prepare(dir.path(), script, column);
     let output = dir.join("output");
     let mut child = command(script, column, &folder, &dir.join("bin"), &output).spawn().unwrap();
     let status = wait(&mut child);
@@ -52,7 +52,7 @@ pub fn run(script: &Script, column: Column) -> Outcome {
 }
 
 /// The copy, and the programs.
-fn prepare(dir: &Path, column: Column) -> PathBuf {
+fn prepare(dir: &Path, script: &Script, column: Column) -> PathBuf {
     let done = Command::new("cp").arg("-a").arg(SCRIPTS).arg(dir).status().unwrap();
     assert!(done.success(), "{SCRIPTS} cannot be copied");
     let folder = dir.join("regress");
@@ -73,12 +73,13 @@ fn prepare(dir: &Path, column: Column) -> PathBuf {
     let shim = format!(
         "#!/bin/sh\n\
          for word; do\n\
-         if [ \"$asked\" ]; then {0} -Q \"$word\" | grep -Fx -e \"$({1} ssh -Q \"$word\")\"; exit; fi\n\
+         if [ \"$asked\" ]; then {0} -Q \"$word\" | grep -Fx -e \"$({1} ssh -Q \"$word\")\" | grep -Fxv -e {2}; exit; fi\n\
          if [ \"$word\" = -Q ]; then asked=yes; fi\n\
          done\n\
          exec {ssh} \"$@\"\n",
         theirs.display(),
         sockward().display(),
+        script.leave_out,
     );
     program(&bin.join("ssh"), &shim);
     // login-timeout connects with it, and passes for nothing where it is not there.

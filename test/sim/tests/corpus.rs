@@ -18,6 +18,7 @@ const TARGETS: &[Target] = &[
     ("known_hosts", sockward_config::known_hosts::fuzz_known_hosts),
     ("path_pattern", sockward_policy::path::fuzz_path_pattern),
     ("public_key", sockward_crypto::fuzz::fuzz_public_key),
+    ("revocation", sockward_config::revocation::fuzz_revocation),
     ("socks", sockward_wire::socks::fuzz_socks),
     ("ssh_config", sockward_config::ssh::fuzz_ssh_config),
     ("sshd_config", sockward_config::sshd::fuzz_sshd_config),
