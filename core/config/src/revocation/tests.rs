@@ -1,3 +1,5 @@
+//! Lists made by hand, whole and broken. Against ssh-keygen: `tests/revocation.rs`.
+
 use proptest::prelude::*;
 use sockward_policy::CertificateIdentity;
 use sockward_wire::Put;
