@@ -88,7 +88,12 @@ fn run(page: &str) {
         assert!(missing("the examples of the documentation need root, for a machine of their own"));
         return;
     }
-    if !(has_program("nginx") && has_program("unshare") && has_program("curl") && has_program("ip")) {
+    // Everything that the pages use.
+    if !["nginx", "unshare", "curl", "ip", "socat", "iptables", "systemd-tmpfiles"]
+        .map(has_program)
+        .iter()
+        .all(|has| *has)
+    {
         return;
     }
     let dir = TempDir::new();
@@ -134,6 +139,7 @@ pages! {
     readme "README.md",
     architecture "ARCHITECTURE.md",
     contributing "CONTRIBUTING.md",
+    administrators "docs/administrators.md",
 }
 
 #[test]

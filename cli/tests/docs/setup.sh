@@ -28,6 +28,13 @@ http { access_log off; server { listen 127.0.0.1:80; listen [::1]:80; location /
 END
 nginx -c /run/nginx.conf 2>/dev/null
 
+# What stands for a VNC server and for Docker.
+printf 'RFB 003.008\n' >/run/rfb
+socat TCP-LISTEN:5900,bind=127.0.0.1,reuseaddr,fork EXEC:'cat /run/rfb' 2>/dev/null &
+sed 's/listen 127.0.0.1:80; listen \[::1\]:80;/listen unix:\/run\/docker.sock;/; s/nginx.pid/docker.pid/' /run/nginx.conf >/run/docker.conf
+nginx -c /run/docker.conf 2>/dev/null
+chown alex /run/docker.sock && chmod 600 /run/docker.sock
+
 # What the documentation builds is what is tested here.
 cat >"$DIR/bin/cargo" <<'END'
 #!/bin/sh

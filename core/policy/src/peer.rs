@@ -43,12 +43,14 @@ pub struct PeerFacts {
 }
 
 impl PeerList {
-    /// Reads the words of a list. `any` is `Ok(None)`: no list. The error says what is wrong.
+    /// Reads the words of a list; a comma separates names as a blank does. `any` is `Ok(None)`: no list. The error
+    /// says what is wrong.
     pub fn parse<'w>(
         words: impl IntoIterator<Item = &'w [u8]>,
         source: Source,
     ) -> Result<Option<Self>, String> {
-        let words: Vec<&[u8]> = words.into_iter().take(ENTRIES_MAX + 1).collect();
+        let names = words.into_iter().flat_map(|word| word.split(|byte| *byte == b','));
+        let words: Vec<&[u8]> = names.take(ENTRIES_MAX + 1).collect();
         let peers = match words.as_slice() {
             [] => return Err("missing argument".into()),
             [b"any"] => return Ok(None),
@@ -109,6 +111,8 @@ mod tests {
             ("bob", true),
             ("alex bob", true),
             ("@vnc", true),
+            ("alex,@vnc", true),
+            ("alex,root eve", false),
             ("vnc", false),
             ("@alex root", false),
             ("none", false),
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_an_error() {
-        for bad in ["", "@", "b*", "!bob", "bob,eve", "bob any", "none bob"] {
+        for bad in ["", "@", "b*", "!bob", "bob,", ",eve", "bob,,eve", "bob any", "bob,any", "none bob"] {
             assert!(list(bad).is_err(), "{bad}");
         }
     }

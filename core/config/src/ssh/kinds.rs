@@ -339,9 +339,7 @@ pub enum PermitPeer {
 impl Value for PermitPeer {
     fn parse(args: &mut Arguments<'_>) -> Result<Self, String> {
         let words: Vec<Vec<u8>> = args.rest_of_words().collect();
-        // A list joined by commas is one word on a command line.
-        let names = words.iter().flat_map(|w| w.split(|&b| b == b','));
-        let list = PeerList::parse(names, args.source.clone())?;
+        let list = PeerList::parse(words.iter().map(Vec::as_slice), args.source.clone())?;
         Ok(list.map_or(PermitPeer::Any, PermitPeer::List))
     }
 
