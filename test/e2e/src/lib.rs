@@ -7,6 +7,8 @@
 //! | `endings` | whoever ends, and however, no socket stays behind |
 //! | `logins` | who may not log in; what a login's commands find themselves in |
 //! | `life` | a reload keeps what there is; the end of the server |
+//! | `worker` | what a worker that was taken over can still do |
+//! | `monitor` | what the monitor believes of what such a worker says |
 //! | `ordinary` | the server of a user without rights and without a configuration |
 //! | `recipes` | the command lines that this project exists for, word for word |
 

@@ -16,6 +16,8 @@ pub struct ServerSetup {
     pub arguments: Vec<String>,
     /// Shell commands that run before the server, in a mount namespace of its own (needs root).
     pub mounts: String,
+    /// Runs in place of our program.
+    pub program: Option<PathBuf>,
 }
 
 impl ServerSetup {
@@ -61,7 +63,7 @@ impl Server {
             pid_file.display(),
         );
         let path = dir.write("sshd_config", config);
-        let mut command = command(kind, &setup.mounts);
+        let mut command = command(kind, setup);
         command.arg("-D").arg("-f").arg(&path).arg(format!("-E{}", dir.join("sshd.log").display()));
         command.args(&setup.arguments);
         let errors = std::fs::File::create(dir.join("sshd.err")).unwrap();
@@ -120,14 +122,17 @@ impl Drop for Server {
 }
 
 /// The server program.
-fn command(kind: Kind, mounts: &str) -> Command {
+fn command(kind: Kind, setup: &ServerSetup) -> Command {
     let mut words = Vec::new();
-    if !mounts.is_empty() {
-        let script = format!("set -e\n{mounts}\nexec \"$@\"");
+    if !setup.mounts.is_empty() {
+        let script = format!("set -e\n{}\nexec \"$@\"", setup.mounts);
         words.extend(["unshare", "--mount", "sh", "-c", &script, "-"].map(Into::into));
     }
     match kind {
-        Kind::Ours => words.extend([sockward().into(), "sshd".into()]),
+        Kind::Ours => {
+            let program = setup.program.as_deref().unwrap_or_else(|| sockward());
+            words.extend([program.into(), "sshd".into()]);
+        }
         Kind::OpenSsh => {
             // Debian's is built to want it.
             let _ = std::fs::create_dir("/run/sshd");

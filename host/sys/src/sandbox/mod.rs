@@ -61,6 +61,11 @@ pub fn harden_worker(links: Links<'_>) -> io::Result<Landlock> {
     Ok(landlock)
 }
 
+/// The system calls that kill a caged process whatever their arguments.
+pub fn killing_calls() -> impl Iterator<Item = libc::c_long> {
+    calls::KILLED.iter().chain(calls::KILLED_HERE).copied()
+}
+
 /// Takes away everything that the kernel's Landlock knows of.
 fn landlock_all() -> Result<Landlock, landlock::RulesetError> {
     let newest = ABI::V10;
