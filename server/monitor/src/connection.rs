@@ -17,6 +17,7 @@ use crate::host_keys::HostKeys;
 use crate::processes::Started;
 use crate::search::Job;
 use crate::sign::Signer;
+use crate::startups::Seat;
 
 /// A connection.
 pub(crate) struct Connection {
@@ -33,6 +34,10 @@ pub(crate) struct Connection {
     pub(crate) readers: Readers,
     /// `LoginGraceTime`.
     pub(crate) deadline: Option<Instant>,
+    /// Until the login: its place in `MaxStartups`.
+    pub(crate) seat: Option<Seat>,
+    /// The client was told why it has to go: nothing is signed and nobody let in any more.
+    pub(crate) sent_away: bool,
     /// Who is logged in.
     pub(crate) login: Option<LoginRef>,
     /// The worker said why it ended.
@@ -65,7 +70,7 @@ impl Readers {
 /// Which login of which helper.
 #[derive(Clone, Debug)]
 pub(crate) struct LoginRef {
-    pub(crate) uid: u32,
+    pub(crate) helper: usize,
     pub(crate) id: u64,
     pub(crate) user: String,
 }
@@ -110,6 +115,8 @@ impl Connection {
             auth: Auth::default(),
             readers: Readers::default(),
             deadline: None,
+            seat: None,
+            sent_away: false,
             login: None,
             last_word: None,
         };
@@ -124,6 +131,8 @@ impl Connection {
         world: &World<'_>,
     ) -> Result<Vec<Step>, String> {
         match message {
+            // May have been on its way.
+            FromWorker::Sign(_) | FromWorker::Auth(_) if self.sent_away => Ok(Vec::new()),
             FromWorker::Sign(request) => {
                 let signed = self.signer.sign(&request, world.keys, world.now).map_err(|e| e.to_string())?;
                 self.link.say(&signed, None).map_err(|e| e.to_string())?;

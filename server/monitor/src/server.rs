@@ -251,7 +251,7 @@ impl Server {
 
     /// Takes what a helper says.
     fn hear_helper(&mut self, index: usize) {
-        loop {
+        for _ in 0..MESSAGES_AT_ONCE {
             let Some(helper) = self.helpers.get_mut(index) else { return };
             let heard =
                 helper.process.channel.flush().and_then(|()| helper.process.channel.hear(&mut self.message));
@@ -263,7 +263,7 @@ impl Server {
             };
             if let Err(e) = result {
                 if e.kind() != io::ErrorKind::UnexpectedEof {
-                    log::error!("helper of uid {}: {e}", helper.uid);
+                    log::error!("helper of uid {}: {e}", helper.uid());
                 }
                 // Its logins' links have ended with it, which ends their connections.
                 if let Some(helper) = self.helpers.remove(index) {
@@ -271,6 +271,11 @@ impl Server {
                 }
                 return;
             }
+        }
+        if let Some(helper) = self.helpers.get_mut(index)
+            && let Err(e) = again(&self.poll, helper.process.channel.as_fd(), Source::Helper(index))
+        {
+            log::error!("helper of uid {}: {e}", helper.uid());
         }
     }
 
@@ -290,6 +295,12 @@ impl Server {
             let _ = child.kill();
         }
     }
+}
+
+/// Has the poller tell once more of a link from which not all was taken: the edge was used up.
+pub(crate) fn again(poll: &Poll, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    poll.registry().reregister(&mut SourceFd(&fd.as_raw_fd()), source.token(), interest)
 }
 
 /// Has a descriptor watched, edge-triggered.

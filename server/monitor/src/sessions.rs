@@ -17,12 +17,15 @@ use sockward_wire::transport::reason;
 use crate::auth::{Accepted, Step};
 use crate::connection::{Connection, LoginRef};
 use crate::facts::Facts;
+use crate::helpers::Helper;
 use crate::search::Job;
-use crate::server::{Carrier, MESSAGES_AT_ONCE, Server, Source, watch};
+use crate::server::{Carrier, MESSAGES_AT_ONCE, Server, Source, again, watch};
 use crate::startups::PerSource;
 
 /// Connections taken off one listener before others have their turn.
 const ACCEPTS_AT_ONCE: usize = 64;
+/// How long a worker may take to end a connection whose client was told why.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Takes new connections.
@@ -119,7 +122,7 @@ impl Server {
             Interest::READABLE | Interest::WRITABLE,
         )?;
         self.deadlines.extend(connection.deadline.map(|at| (at, index)));
-        self.startups.enter(facts.address(), self.per_source());
+        connection.seat = Some(self.startups.enter(facts.address(), self.per_source()));
         log::info!(target: "verbose", "Connection from {facts}");
         if index == self.connections.len() {
             self.connections.push(None);
@@ -189,15 +192,9 @@ impl Server {
                 Err(why) => return self.distrust(index, &why),
             }
         }
-        // Its turn comes again with the others': the edge was used up.
+        // Its turn comes again with the others'.
         let Some(connection) = self.connections.get(index).and_then(Option::as_ref) else { return };
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&connection.link.as_fd());
-        let again = self.poll.registry().reregister(
-            &mut mio::unix::SourceFd(&fd),
-            Source::Worker(index).token(),
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        if again.is_err() {
+        if again(&self.poll, connection.link.as_fd(), Source::Worker(index)).is_err() {
             self.ended(index);
         }
     }
@@ -210,7 +207,7 @@ impl Server {
 
     /// Takes what one of a connection's readers says.
     pub(crate) fn hear_reader(&mut self, job: Job, index: usize) {
-        loop {
+        for _ in 0..MESSAGES_AT_ONCE {
             let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
             let Some(reader) = connection.readers.of(job) else {
                 self.put_back(index, connection);
@@ -230,6 +227,12 @@ impl Server {
             };
             self.put_back(index, connection);
             self.take_steps(index, steps);
+        }
+        let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else { return };
+        if let Some(reader) = connection.readers.of(job)
+            && again(&self.poll, reader.channel.as_fd(), Source::Reader(job, index)).is_err()
+        {
+            self.send_away(index, "the server cannot go on");
         }
     }
 
@@ -283,31 +286,32 @@ impl Server {
 
     /// Hands the login to the user's helper and tells the worker.
     fn log_in(&mut self, index: usize, accepted: Accepted) -> io::Result<()> {
-        let Accepted { mut permit, effective, key } = accepted;
+        let Accepted { mut permit, groups, effective, key } = accepted;
         if let Some(group) = permit.birth.group.as_mut().filter(|group| group.by_administrator) {
             group.gid = self.settings.groups.get(&group.name).copied();
         }
-        let per_source = self.per_source();
         let connection = self.connection(index)?;
         let facts = connection.facts;
-        let (user, uid) = (permit.account.name.clone(), permit.account.uid);
+        let user = permit.account.name.clone();
         let addresses = facts.ssh_connection();
         let label = format!("{user} from {facts} key {key}");
-        let handed = self.helpers.log_in(permit, addresses, &label, &self.processes)?;
-        if let Some(helper) = handed.started
-            && let Some(started) = self.helpers.get_mut(helper)
-        {
+        let poll = &self.poll;
+        let watch = |helper: &Helper, index| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            watch(&self.poll, started.process.channel.as_fd(), Source::Helper(helper), interest)?;
-        }
+            watch(poll, helper.process.channel.as_fd(), Source::Helper(index), interest)
+        };
+        let handed = self.helpers.log_in(permit, groups, addresses, &label, &self.processes, watch)?;
         log::info!("Accepted publickey for {user} from {facts} ssh2: {key}");
-        self.startups.leave(facts.address(), per_source);
         let connection = self.connection(index)?;
+        let seat = connection.seat.take();
         let deadline = connection.deadline.take();
         connection.socket = None;
         let readers = std::mem::take(&mut connection.readers);
-        connection.login = Some(LoginRef { uid, id: handed.login, user });
+        connection.login = Some(LoginRef { helper: handed.helper, id: handed.login, user });
         self.deadlines.remove(&(deadline.unwrap_or(self.now), index));
+        if let Some(seat) = seat {
+            self.startups.leave(seat);
+        }
         for reader in readers.into_children() {
             self.bury(reader);
         }
@@ -329,22 +333,35 @@ impl Server {
     /// `LoginGraceTime` is over.
     pub(crate) fn grace_over(&mut self, index: usize) {
         let Ok(connection) = self.connection(index) else { return };
-        let facts = connection.facts;
+        let (facts, sent_away) = (connection.facts, connection.sent_away);
         if let Some(at) = connection.deadline.take() {
             self.deadlines.remove(&(at, index));
         }
-        log::info!("Timeout before authentication for connection from {facts}");
+        if !sent_away {
+            log::info!("Timeout before authentication for connection from {facts}");
+        }
         self.forget(index);
     }
 
-    /// Ends a connection with a word to the client.
+    /// Ends a connection with a word to the client. Nobody logs in on it any more, whatever its worker does.
     fn send_away(&mut self, index: usize, why: &str) {
+        let until = self.now + GOODBYE;
         let Ok(connection) = self.connection(index) else { return };
+        let (readers, before) = (std::mem::take(&mut connection.readers), connection.deadline.replace(until));
+        connection.sent_away = true;
         log::info!("Disconnecting {}: {why}", connection.who());
         let text = if why.contains("attempts") { "Too many authentication failures" } else { why };
         let goodbye = ToWorker::Disconnect { reason: reason::PROTOCOL_ERROR, text: text.to_owned() };
-        // The worker ends the connection; if it does not, the grace time does.
-        if connection.link.say(&goodbye, None).is_err() {
+        // The worker ends the connection; if it does not, the deadline does.
+        let told = connection.link.say(&goodbye, None);
+        if let Some(at) = before {
+            self.deadlines.remove(&(at, index));
+        }
+        self.deadlines.insert((until, index));
+        for reader in readers.into_children() {
+            self.bury(reader);
+        }
+        if told.is_err() {
             self.forget(index);
         }
     }
@@ -379,9 +396,11 @@ impl Server {
         if let Some(at) = connection.deadline {
             self.deadlines.remove(&(at, index));
         }
-        match &connection.login {
-            None => self.startups.leave(connection.facts.address(), self.per_source()),
-            Some(login) => self.helpers.end_login(login.uid, login.id),
+        if let Some(seat) = connection.seat {
+            self.startups.leave(seat);
+        }
+        if let Some(login) = &connection.login {
+            self.helpers.end_login(login.helper, login.id);
         }
         if let Some(socket) = &connection.socket {
             // A worker that has been taken over may still hold it.

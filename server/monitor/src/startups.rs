@@ -12,6 +12,10 @@ pub(crate) struct Startups {
     by_source: HashMap<IpAddr, u32>,
 }
 
+/// One who is at the door, and which block it was counted with: a reload may draw the blocks anew.
+#[derive(Debug)]
+pub(crate) struct Seat(Option<IpAddr>);
+
 /// `PerSourceMaxStartups` and `PerSourceNetBlockSize`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PerSource {
@@ -35,22 +39,23 @@ impl Startups {
         dice >= drop_percent(limits, self.total)
     }
 
-    pub(crate) fn enter(&mut self, from: Option<IpAddr>, per_source: PerSource) {
+    #[must_use]
+    pub(crate) fn enter(&mut self, from: Option<IpAddr>, per_source: PerSource) -> Seat {
         self.total += 1;
-        if let Some(address) = from {
-            *self.by_source.entry(block(address, per_source.block)).or_default() += 1;
+        let key = from.map(|address| block(address, per_source.block));
+        if let Some(key) = key {
+            *self.by_source.entry(key).or_default() += 1;
         }
+        Seat(key)
     }
 
-    pub(crate) fn leave(&mut self, from: Option<IpAddr>, per_source: PerSource) {
+    pub(crate) fn leave(&mut self, Seat(key): Seat) {
         self.total = self.total.saturating_sub(1);
-        if let Some(address) = from {
-            let key = block(address, per_source.block);
-            if let Some(n) = self.by_source.get_mut(&key) {
-                *n -= 1;
-                if *n == 0 {
-                    self.by_source.remove(&key);
-                }
+        let Some(key) = key else { return };
+        if let Some(n) = self.by_source.get_mut(&key) {
+            *n = n.saturating_sub(1);
+            if *n == 0 {
+                self.by_source.remove(&key);
             }
         }
     }
@@ -104,9 +109,9 @@ mod tests {
         let one = MaxStartups { start: 1, rate: 100, full: 1 };
         let mut startups = Startups::default();
         assert!(startups.admits(one, FREE, None, 0));
-        startups.enter(None, FREE);
+        let seat = startups.enter(None, FREE);
         assert!(!startups.admits(one, FREE, None, 99));
-        startups.leave(None, FREE);
+        startups.leave(seat);
         assert!(startups.admits(one, FREE, None, 0));
     }
 
@@ -115,11 +120,11 @@ mod tests {
         let limit = PerSource { max: Some(1), block: (24, 64) };
         let address = |s: &str| Some(s.parse::<IpAddr>().unwrap());
         let mut startups = Startups::default();
-        startups.enter(address("192.0.2.7"), limit);
+        let seat = startups.enter(address("192.0.2.7"), limit);
         assert!(!startups.admits(LIMITS, limit, address("192.0.2.99"), 99));
         assert!(startups.admits(LIMITS, limit, address("192.0.3.1"), 0));
         assert!(startups.admits(LIMITS, limit, None, 0));
-        startups.leave(address("192.0.2.7"), limit);
+        startups.leave(seat);
         assert!(startups.admits(LIMITS, limit, address("192.0.2.99"), 99));
         assert!(startups.by_source.is_empty());
     }
