@@ -40,6 +40,8 @@ pub(crate) enum Step {
 pub(crate) struct Accepted {
     /// What it may do.
     pub(crate) permit: Permit,
+    /// Names of all groups of the account.
+    pub(crate) groups: Vec<String>,
     /// What holds for it.
     pub(crate) effective: Effective,
     /// "ED25519 SHA256:…", of the last key.
@@ -111,6 +113,7 @@ struct Known {
     effective: Effective,
     /// None: there is no such account, or it may not log in.
     account: Option<Account>,
+    groups: Vec<String>,
     /// The client's host name or address.
     host: String,
 }
@@ -263,7 +266,8 @@ impl Auth {
             reads_as.groups_of = Some(account.name.clone());
             reads_as.home.clone_from(&account.home);
         }
-        self.stage = Stage::Becoming(Box::new(Known { effective, account, host }));
+        let groups = found.map(|f| f.groups).unwrap_or_default();
+        self.stage = Stage::Becoming(Box::new(Known { effective, account, groups, host }));
         steps.push(ask_account(ToReader::Become(Box::new(reads_as))));
         steps
     }
@@ -353,13 +357,13 @@ impl Auth {
         let permitted = verified.and_then(|()| known.permit(account, &all, at));
         match permitted {
             Ok(permit) => {
-                let effective = known.effective.clone();
+                let (effective, groups) = (known.effective.clone(), known.groups.clone());
                 self.passed.push(Passed { key: candidate.public_key().clone(), options });
                 if !self.enough(&effective) {
                     self.pending = Some(request);
                     return self.partial(at, &described);
                 }
-                vec![Step::LogIn(Box::new(Accepted { permit, effective, key: described }))]
+                vec![Step::LogIn(Box::new(Accepted { permit, groups, effective, key: described }))]
             }
             Err(why) => {
                 log::info!(target: "verbose", "publickey for {}: {why}", self.user().unwrap_or_default());
@@ -459,7 +463,7 @@ impl Methods {
 impl Known {
     /// What a search goes by.
     fn ground<'a>(&'a self, at: &Surroundings<'a>) -> Ground<'a> {
-        let Known { effective, account, host } = self;
+        let Known { effective, account, host, groups: _ } = self;
         Ground { effective, account: account.as_ref(), host, facts: at.facts, server: at.server }
     }
 

@@ -1,4 +1,5 @@
-//! The helpers: one process for each uid that is logged in, with a login for each connection.
+//! The helpers: one process for each user that is logged in, with a login for each connection. Rights are taken on
+//! once, so who is in other groups by now, or has another name for the same uid, gets another process.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,9 +12,18 @@ use sockward_sys::unix;
 
 use crate::processes::{Processes, Started};
 
+/// Everything that a helper's rights come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    name: String,
+    uid: u32,
+    gid: u32,
+    groups: Vec<String>,
+}
+
 /// One helper.
 pub(crate) struct Helper {
-    pub(crate) uid: u32,
+    identity: Identity,
     pub(crate) process: Started<ToHelper, FromHelper>,
     logins: HashMap<u64, LoginFacts>,
 }
@@ -26,11 +36,11 @@ struct LoginFacts {
     group: Option<u32>,
 }
 
-/// All helpers, by a number of their own (for the poller) and by uid.
+/// All helpers, by a number of their own (for the poller) and by whom they act for.
 #[derive(Default)]
 pub(crate) struct Helpers {
     slots: Vec<Option<Helper>>,
-    by_uid: HashMap<u32, usize>,
+    by_identity: HashMap<Identity, usize>,
     next_login: u64,
 }
 
@@ -40,26 +50,33 @@ pub(crate) struct Handed {
     pub(crate) login: u64,
     /// The worker's end of its link.
     pub(crate) link: OwnedFd,
-    /// The helper, if it has just been started: to be watched.
-    pub(crate) started: Option<usize>,
+    /// Which helper has it.
+    pub(crate) helper: usize,
 }
 
 impl Helpers {
-    /// Hands a login to its user's helper, starting one if there is none.
+    /// Hands a login to its user's helper, starting one if there is none. `groups`: the names of all that the
+    /// account is in; `watch` has a new one's link watched.
     pub(crate) fn log_in(
         &mut self,
         permit: Permit,
+        groups: Vec<String>,
         connection: [String; 4],
         label: &str,
         processes: &Processes,
+        watch: impl FnOnce(&Helper, usize) -> io::Result<()>,
     ) -> io::Result<Handed> {
-        let account = permit.account.clone();
-        let (index, started) = match self.by_uid.get(&account.uid) {
-            Some(&index) => (index, None),
+        let account = &permit.account;
+        let identity = Identity { name: account.name.clone(), uid: account.uid, gid: account.gid, groups };
+        let index = match self.by_identity.get(&identity) {
+            Some(&index) => index,
             None => {
                 let process = processes.helper(&account.name, account.uid, account.gid)?;
-                let index = self.insert(Helper { uid: account.uid, process, logins: HashMap::new() });
-                (index, Some(index))
+                let index = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+                let helper = Helper { identity, process, logins: HashMap::new() };
+                watch(&helper, index)?;
+                self.insert(index, helper);
+                index
             }
         };
         let login = self.next_login;
@@ -70,7 +87,7 @@ impl Helpers {
         helper.logins.insert(login, LoginFacts { label: label.to_owned(), group });
         let message = Login { id: login, permit, connection, label: label.to_owned() };
         helper.process.channel.say(&ToHelper::Login(Box::new(message)), Some(theirs.into()))?;
-        Ok(Handed { login, link: ours.into(), started })
+        Ok(Handed { login, link: ours.into(), helper: index })
     }
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Helper> {
@@ -78,8 +95,9 @@ impl Helpers {
     }
 
     /// Ends a login whatever its worker does.
-    pub(crate) fn end_login(&mut self, uid: u32, login: u64) {
-        if let Some(helper) = self.by_uid.get(&uid).copied().and_then(|index| self.get_mut(index)) {
+    pub(crate) fn end_login(&mut self, helper: usize, login: u64) {
+        // Its place may be another's by now, which knows no such login.
+        if let Some(helper) = self.get_mut(helper).filter(|h| h.logins.contains_key(&login)) {
             // A helper that does not listen is about to be found gone.
             let _ = helper.process.channel.say(&ToHelper::EndLogin { login }, None);
         }
@@ -88,29 +106,31 @@ impl Helpers {
     /// The helper is gone.
     pub(crate) fn remove(&mut self, index: usize) -> Option<Helper> {
         let helper = self.slots.get_mut(index)?.take()?;
-        self.by_uid.remove(&helper.uid);
+        self.by_identity.remove(&helper.identity);
         Some(helper)
     }
 
     pub(crate) fn take_all(&mut self) -> Vec<Helper> {
-        self.by_uid.clear();
+        self.by_identity.clear();
         std::mem::take(&mut self.slots).into_iter().flatten().collect()
     }
 
-    fn insert(&mut self, helper: Helper) -> usize {
-        let index = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+    fn insert(&mut self, index: usize, helper: Helper) {
         if index == self.slots.len() {
             self.slots.push(None);
         }
-        self.by_uid.insert(helper.uid, index);
+        self.by_identity.insert(helper.identity.clone(), index);
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Some(helper);
         }
-        index
     }
 }
 
 impl Helper {
+    pub(crate) fn uid(&self) -> u32 {
+        self.identity.uid
+    }
+
     /// The helper says something.
     pub(crate) fn said(&mut self, message: FromHelper, fd: Option<OwnedFd>) -> io::Result<()> {
         match message {
@@ -131,11 +151,11 @@ impl Helper {
                 self.process.channel.say(&ToHelper::GroupSet { id, error }, None)
             }
             FromHelper::Log { error: true, text } => {
-                log::error!("helper of uid {}: {text}", self.uid);
+                log::error!("helper of uid {}: {text}", self.uid());
                 Ok(())
             }
             FromHelper::Log { error: false, text } => {
-                log::debug!("helper of uid {}: {text}", self.uid);
+                log::debug!("helper of uid {}: {text}", self.uid());
                 Ok(())
             }
         }
@@ -149,7 +169,7 @@ impl Helper {
         let gid = self.logins.get(&login).and_then(|facts| facts.group);
         let gid = gid.ok_or_else(|| no("the login has no group for its sockets"))?;
         let file = file.ok_or_else(|| no("no socket came with the question"))?;
-        unix::set_group_of(file.as_fd(), self.uid, gid)
+        unix::set_group_of(file.as_fd(), self.uid(), gid)
     }
 }
 

@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::process::Output;
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
 
 use sockward_test_e2e::support::{Client, Kind, Server, ServerSetup};
 use sockward_test_e2e::{alex_and_bob, as_root};
@@ -15,6 +16,7 @@ const BOTH: [Kind; 2] = [Kind::Ours, Kind::OpenSsh];
 const ACCOUNTS: &[(&str, &str, &str)] = &[
     ("sw-fine", "*:19000:0:99999:7:::", "/bin/sh"),
     ("sw-fine-later", "*:19000:0:99999:7::99999:", "/bin/sh"),
+    ("sw-fine-too", "*:19000:0:99999:7:::", "/bin/sh"),
     ("sw-locked", "!:19000:0:99999:7:::", "/bin/sh"),
     ("sw-locked-hash", "!$6$x$y:19000:0:99999:7:::", "/bin/sh"),
     ("sw-expired", "*:19000:0:99999:7::2:", "/bin/sh"),
@@ -142,6 +144,31 @@ fn surroundings(server: &Server, user: &str) -> BTreeMap<String, String> {
         assert_eq!(found.insert(name.trim_end_matches(':').to_owned(), value), None, "{name} twice");
     }
     found
+}
+
+#[test]
+fn a_login_has_the_groups_of_its_own_name_as_they_are_now() {
+    if !as_root() {
+        return;
+    }
+    let (alex, _) = alex_and_bob();
+    let server = server(Kind::Ours, "");
+    let groups = |user| text(&run(&server, user, "id -G").stdout).trim_end().to_owned();
+    // A login that stays, so that there is a process with its rights.
+    let mut held = Client::new(Kind::OpenSsh, &server).user("sw-fine").command("echo up; cat");
+    let mut held = held.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    held.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+    let own = alex.gid.to_string();
+    assert_eq!(groups("sw-fine"), format!("{own} 54321"));
+    // The same uid by another name.
+    assert_eq!(groups("sw-fine-too"), own);
+    let pid = server.pid().to_string();
+    let edit = "sed -i '/^sw-extra:/s/:sw-fine,/:/' /etc/group";
+    let edited = Command::new("nsenter").args(["-t", &pid, "-m", "sh", "-c", edit]).status().unwrap();
+    assert!(edited.success());
+    assert_eq!(groups("sw-fine"), own);
+    let _ = held.kill();
+    let _ = held.wait();
 }
 
 #[test]
