@@ -165,8 +165,13 @@ mod tests {
     fn idle(timeouts: &[(&str, u64)], unused: u64, now: Instant) -> Idle<u32> {
         let channel_timeouts =
             timeouts.iter().map(|(name, seconds)| ((*name).to_owned(), *seconds)).collect();
-        let login =
-            LoggedIn { alive_interval: 0, alive_count_max: 3, channel_timeouts, unused_timeout: unused };
+        let login = LoggedIn {
+            alive_interval: 0,
+            alive_count_max: 3,
+            channel_timeouts,
+            unused_timeout: unused,
+            host_keys: Vec::new(),
+        };
         Idle::new(&login, now)
     }
 
