@@ -14,10 +14,8 @@ use sockward_sys::tcp;
 
 use crate::FAILURE;
 use crate::authenticate::{Authenticator, Binding, Progress};
-use crate::background::Background;
-use crate::forwards::local::Listeners;
 use crate::jobs::{Job, Jobs};
-use crate::login::Login;
+use crate::login::{Lasting, Login};
 use crate::messages::{self, Stage};
 use crate::plan::Plan;
 use crate::trust::{self, Trust};
@@ -95,8 +93,7 @@ impl Application {
         &mut self,
         session: &mut Session,
         env: &mut Env<'_>,
-        listeners: &mut Listeners,
-        background: &mut Background,
+        lasting: &mut Lasting,
     ) -> Result<()> {
         self.judge_host_key(session)?;
         if let Some(authenticator) = &mut self.authenticator {
@@ -104,7 +101,7 @@ impl Application {
             self.note(progress);
         }
         match &mut self.login {
-            Some(login) => login.turn(session, env, listeners, background),
+            Some(login) => login.turn(session, env, lasting),
             None => Ok(()),
         }
     }

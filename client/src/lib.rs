@@ -16,6 +16,7 @@ mod application;
 mod authenticate;
 mod background;
 mod connect;
+mod control;
 mod escape;
 mod forwards;
 mod handshake;
@@ -37,6 +38,7 @@ mod watched;
 
 use std::ffi::OsString;
 
+use control::client::Attempt;
 use start::{Failed, Start};
 
 /// The status of every failure of our own; a remote command's status is passed on as it is.
@@ -51,7 +53,10 @@ pub fn run(args: Vec<OsString>) -> u8 {
     sockward_sys::signal::ignore_sigpipe();
     match start::start(args) {
         Ok(Start::Done) => 0,
-        Ok(Start::Connect(plan)) => process::run(*plan),
+        Ok(Start::Connect(plan)) => match control::client::attempt(&plan) {
+            Attempt::NoMaster => process::run(*plan),
+            Attempt::Ended(status) => status,
+        },
         Err(Failed) => FAILURE,
     }
 }

@@ -51,6 +51,13 @@ pub(crate) fn session_closed(plan: &Plan) {
     }
 }
 
+/// A session at a terminal, over another client's connection, is over.
+pub(crate) fn shared_session_closed(plan: &Plan) {
+    if plan.configuration.settings.log_level >= LogLevel::Info {
+        to_terminal(&format!("Shared connection to {} closed.\r\n", plan.host()));
+    }
+}
+
 /// The stream ended without a word.
 fn lost(stage: Stage, host: &str, address: Option<SocketAddr>) {
     match stage {

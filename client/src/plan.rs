@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 
-use sockward_config::ssh::{Configuration, SessionType};
+use sockward_config::ssh::{Configuration, ControlCommand, SessionType};
 
 /// What is to be done. It does not change during the run.
 pub(crate) struct Plan {
     /// All keywords, and what they led to.
     pub(crate) configuration: Configuration,
+    /// `-O`: what to tell the master, instead of all else.
+    pub(crate) control: Option<ControlCommand>,
     /// What `-F` said, for a client that reaches a jump host.
     pub(crate) config_file: Option<OsString>,
     /// How often `-v` was given.

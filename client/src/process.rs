@@ -14,10 +14,13 @@ use sockward_sys::signal::{Signal, Signals};
 use sockward_sys::{limits, terminal};
 
 use crate::application::Application;
-use crate::background::Background;
+use crate::background::{Background, Beside};
 use crate::connect::{Connector, Step};
+use crate::control::client::{self, Attempt};
+use crate::control::master::Master;
 use crate::forwards::local::Listeners;
 use crate::jobs::{Job, Jobs};
+use crate::login::Lasting;
 use crate::plan::Plan;
 use crate::proxy::{self, Proxy};
 use crate::watched::Watched;
@@ -42,8 +45,7 @@ struct Process {
     buffers: Buffers,
     jobs: Jobs,
     signals: Signals,
-    listeners: Listeners,
-    background: Background,
+    lasting: Lasting,
     stage: Stage,
 }
 
@@ -84,11 +86,35 @@ enum Haste {
 
 /// Makes the connection that is planned and serves it to its end.
 pub(crate) fn run(plan: Plan) -> Exit {
-    let result = Background::prepare(&plan).and_then(|background| Process::new(plan, background)?.serve());
+    let result = if plan.persists() { run_beside(plan) } else { run_here(plan) };
     result.unwrap_or_else(|e| {
         log::error!(target: "fatal", "{e}");
         FAILURE
     })
+}
+
+fn run_here(plan: Plan) -> io::Result<Exit> {
+    let background = Background::prepare(&plan)?;
+    Process::new(plan, background)?.serve()
+}
+
+/// ControlPersist: the connection is made and kept by a process that goes to the background; this one uses it as
+/// any other client.
+fn run_beside(mut plan: Plan) -> io::Result<Exit> {
+    match Background::beside()? {
+        Beside::Child(background) => {
+            plan.keep_connection_only();
+            Process::new(plan, background)?.serve()
+        }
+        Beside::Parent(attendant) => {
+            attendant.wait();
+            plan.use_connection_only();
+            match client::attempt(&plan) {
+                Attempt::Ended(exit) => Ok(exit),
+                Attempt::NoMaster => Err(io::Error::other("Failed to connect to new control master")),
+            }
+        }
+    }
 }
 
 impl Process {
@@ -111,8 +137,7 @@ impl Process {
             buffers: Buffers::default(),
             jobs,
             signals,
-            listeners: Listeners::default(),
-            background,
+            lasting: Lasting { listeners: Listeners::default(), background, control: Master::default() },
             stage: Stage::Over,
         };
         process.connect()?;
@@ -187,7 +212,7 @@ impl Process {
             Stage::Connected(connected) => {
                 let silence = connected.deadline.filter(|_| !connected.app.has_met_the_server());
                 let session = connected.session.deadline();
-                let all = [session, connected.app.deadline(), self.listeners.deadline(), silence];
+                let all = [session, connected.app.deadline(), self.lasting.listeners.deadline(), silence];
                 all.into_iter().flatten().min()
             }
             Stage::Over => None,
@@ -201,8 +226,10 @@ impl Process {
             Some(Subject::App(number)) => Watched::of(number),
             Some(Subject::Net { .. } | Subject::Pump { .. }) | None => None,
         };
-        if let Some(Watched::Listener(n)) = watched {
-            self.listeners.ready(n);
+        match watched {
+            Some(Watched::Listener(n)) => self.lasting.listeners.ready(n),
+            Some(Watched::Control(n)) => self.lasting.control.ready(n),
+            _ => {}
         }
         let Stage::Connected(connected) = &mut self.stage else { return };
         let Connected { session, app, .. } = &mut **connected;
@@ -272,7 +299,7 @@ impl Process {
         }
         let result = session.work(&mut env, app).and_then(|status| {
             // What the events led to; what it has to say to the server goes out with the next work.
-            let turned = app.turn(session, &mut env, &mut self.listeners, &mut self.background);
+            let turned = app.turn(session, &mut env, &mut self.lasting);
             turned.map(|()| status).map_err(End::Protocol)
         });
         if let Some(exit) = app.exit() {

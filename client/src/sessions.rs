@@ -1,11 +1,11 @@
-//! The session channel: the command, shell or subsystem that the user asked for, joined to our standard streams
-//! (RFC 4254 §6).
+//! A session channel: a command, shell or subsystem, joined to standard streams (RFC 4254 §6): ours, or those of
+//! another client that uses this connection.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::mpsc::Receiver;
 
 use sockward_config::ssh::{RequestTty, SessionType};
@@ -14,32 +14,60 @@ use sockward_proto::event::{ChannelRequest, OpenRequest, RequestQuestion};
 use sockward_proto::{ChannelId, Connection, Result};
 use sockward_sys::fd;
 use sockward_sys::terminal::{Changed, raw};
+use sockward_wire::channel::Size;
 
 use crate::escape::{Command, Escapes};
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
 use crate::{FAILURE, stdio, terminal};
 
-/// The session of one connection.
-pub(crate) struct MainSession {
-    plan: Arc<Plan>,
+/// What a session is to be.
+pub(crate) struct Request {
+    /// The terminal to ask for.
+    pub(crate) terminal: Option<Terminal>,
+    /// Variables to send.
+    pub(crate) environment: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) kind: SessionType,
+    /// The command or the subsystem's name; empty for a shell.
+    pub(crate) command: Vec<u8>,
+    /// At a terminal.
+    pub(crate) escape: Option<u8>,
+}
+
+/// A terminal to ask for.
+pub(crate) struct Terminal {
+    pub(crate) term: Vec<u8>,
+    pub(crate) size: Size,
+    /// Encoded modes.
+    pub(crate) modes: Vec<u8>,
+    /// Without one the session is not wanted.
+    pub(crate) insisted: bool,
+}
+
+/// The streams of a session.
+pub(crate) struct Streams {
+    /// None: the session has no input.
+    pub(crate) input: Option<OwnedFd>,
+    pub(crate) output: OwnedFd,
+    pub(crate) error: OwnedFd,
+}
+
+/// A session under way.
+pub(crate) struct ClientSession {
     channel: ChannelId,
+    request: Request,
     /// Requests that the server has still to answer, in order.
     expected: VecDeque<Expected>,
-    /// Our standard streams until the channel is open: taken at once, for -f puts others in their place.
+    /// Until the channel is open: taken at once, for -f puts others in their place.
     streams: Option<Streams>,
+    /// Our own terminal is put into raw mode.
+    own_terminal: bool,
     raw: Option<Changed>,
     outputs: Vec<Job<()>>,
     commands: Option<Receiver<Command>>,
     status: Option<u32>,
     closed: bool,
     finished: bool,
-}
-
-struct Streams {
-    input: Option<OwnedFd>,
-    output: OwnedFd,
-    error: OwnedFd,
 }
 
 /// What a request was for.
@@ -52,25 +80,56 @@ enum Expected {
 /// The session cannot go on; the text says why.
 pub(crate) struct Hopeless(pub(crate) String);
 
+impl Request {
+    /// What the plan wants of this program's own session.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let settings = &plan.configuration.settings;
+        let set = &settings.set_env.0;
+        let term = set.iter().find(|(name, value)| name == "TERM" && !value.is_empty());
+        let term = term.map(|(_, value)| value.clone()).or_else(|| std::env::var_os("TERM"));
+        let sent = std::env::vars_os().filter(|(name, _)| settings.send_env.sends(name.as_bytes()));
+        let bytes = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+        Request {
+            terminal: plan.terminal.then(|| Terminal {
+                term: term.unwrap_or_default().into_vec(),
+                size: terminal::size(),
+                modes: terminal::modes(),
+                insisted: matches!(settings.request_tty, RequestTty::Yes | RequestTty::Force),
+            }),
+            environment: sent.chain(set.iter().cloned()).map(bytes).collect(),
+            kind: settings.session_type,
+            command: plan.configuration.command.clone(),
+            escape: settings.escape_char.0.filter(|_| plan.terminal),
+        }
+    }
+}
+
 impl Streams {
-    fn take(stdin_null: bool) -> io::Result<Self> {
+    /// This program's own.
+    pub(crate) fn take(stdin_null: bool) -> io::Result<Self> {
         let input = if stdin_null { None } else { Some(fd::duplicate(io::stdin())?) };
         Ok(Streams { input, output: fd::take_stdout()?, error: fd::duplicate(io::stderr())? })
     }
 }
 
-impl MainSession {
-    /// Asks for the channel.
-    pub(crate) fn open(plan: Arc<Plan>, conn: &mut Connection) -> Result<Self> {
-        let channel = conn.open_channel(&OpenRequest::Session)?;
+impl ClientSession {
+    /// This program's own session: asks for the channel.
+    pub(crate) fn own(plan: &Plan, conn: &mut Connection) -> Result<Self> {
         let streams = Streams::take(plan.configuration.settings.stdin_null)
             .inspect_err(|e| log::error!("cannot use the standard streams: {e}"))
             .ok();
-        Ok(MainSession {
-            plan,
-            channel,
+        let session = ClientSession::open(Request::of(plan), streams, conn)?;
+        Ok(ClientSession { own_terminal: plan.terminal, ..session })
+    }
+
+    /// Asks for the channel of a session on these streams.
+    pub(crate) fn open(request: Request, streams: Option<Streams>, conn: &mut Connection) -> Result<Self> {
+        Ok(ClientSession {
+            channel: conn.open_channel(&OpenRequest::Session)?,
+            request,
             expected: VecDeque::new(),
             streams,
+            own_terminal: false,
             raw: None,
             outputs: Vec::new(),
             commands: None,
@@ -87,9 +146,7 @@ impl MainSession {
 
     /// The channel is open: joins our streams to it and asks for the program.
     pub(crate) fn opened(&mut self, session: &mut Session, env: &mut Env<'_>, jobs: &Jobs) -> Result<()> {
-        if self.plan.terminal {
-            self.ask_for_terminal(&mut session.conn)?;
-        }
+        self.ask_for_terminal(&mut session.conn)?;
         self.send_environment(&mut session.conn)?;
         self.ask_for_program(&mut session.conn)?;
         session.attach(self.channel, Closing::Manual);
@@ -100,22 +157,15 @@ impl MainSession {
             log::error!("cannot use the standard streams: {e}");
             return session.conn.close_channel(self.channel);
         }
-        if self.plan.terminal {
-            match raw(io::stdin()) {
-                Ok(changed) => self.raw = Some(changed),
-                Err(e) if self.plan.configuration.settings.request_tty != RequestTty::Force => {
-                    log::error!("tcgetattr: {e}");
-                }
-                Err(_) => {}
-            }
+        if self.own_terminal {
+            self.raw = raw_terminal();
         }
         Ok(())
     }
 
     fn pipes(&mut self, jobs: &Jobs) -> io::Result<Pipes> {
         let taken = self.streams.take().ok_or_else(|| io::Error::other("they are not there"))?;
-        let escape = self.plan.configuration.settings.escape_char.0.filter(|_| self.plan.terminal);
-        let input = match (taken.input, escape) {
+        let input = match (taken.input, self.request.escape) {
             (None, _) => stdio::no_input()?,
             (Some(input), Some(character)) => {
                 let (speaker, commands) = jobs.line();
@@ -131,35 +181,25 @@ impl MainSession {
     }
 
     fn ask_for_terminal(&mut self, conn: &mut Connection) -> Result<()> {
-        let set = &self.plan.configuration.settings.set_env.0;
-        let set = set.iter().find(|(name, value)| name == "TERM" && !value.is_empty());
-        let term =
-            set.map(|(_, value)| value.clone()).or_else(|| std::env::var_os("TERM")).unwrap_or_default();
-        let request = ChannelRequest::Pty {
-            term: term.as_bytes().to_vec(),
-            size: terminal::size(),
-            modes: terminal::modes(),
-        };
+        let Some(Terminal { term, size, modes, .. }) = &self.request.terminal else { return Ok(()) };
+        let request = ChannelRequest::Pty { term: term.clone(), size: *size, modes: modes.clone() };
         self.expected.push_back(Expected::Terminal);
         conn.request(self.channel, &request, true)
     }
 
     fn send_environment(&self, conn: &mut Connection) -> Result<()> {
-        let settings = &self.plan.configuration.settings;
-        let sent = std::env::vars_os().filter(|(name, _)| settings.send_env.sends(name.as_bytes()));
-        for (name, value) in sent.chain(settings.set_env.0.iter().cloned()) {
-            log::debug!("channel {}: setting env {}", self.channel.index(), name.display());
-            let (name, value) = (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        for (name, value) in &self.request.environment {
+            log::debug!("channel {}: setting env {}", self.channel.index(), name.escape_ascii());
+            let (name, value) = (name.clone(), value.clone());
             conn.request(self.channel, &ChannelRequest::Env { name, value }, false)?;
         }
         Ok(())
     }
 
     fn ask_for_program(&mut self, conn: &mut Connection) -> Result<()> {
-        let configuration = &self.plan.configuration;
-        let command = configuration.command.clone();
+        let command = self.request.command.clone();
         let shown = String::from_utf8_lossy(&command).into_owned();
-        let (what, request) = match (configuration.settings.session_type, command.is_empty()) {
+        let (what, request) = match (self.request.kind, command.is_empty()) {
             (SessionType::Subsystem, _) => {
                 log::debug!("Sending subsystem: {shown}");
                 ("subsystem", ChannelRequest::Subsystem(command))
@@ -181,10 +221,10 @@ impl MainSession {
             (Some(Expected::Terminal), false) => {
                 let text = format!("PTY allocation request failed on channel {n}");
                 // Whoever insisted on a terminal does not want the program without one.
-                match self.plan.configuration.settings.request_tty {
-                    RequestTty::Yes | RequestTty::Force => return Err(Hopeless(text)),
-                    RequestTty::No | RequestTty::Auto => log::error!("{text}"),
+                if self.request.terminal.as_ref().is_some_and(|terminal| terminal.insisted) {
+                    return Err(Hopeless(text));
                 }
+                log::error!("{text}");
                 self.raw = None;
             }
             (Some(Expected::Program(what)), false) => {
@@ -234,9 +274,9 @@ impl MainSession {
     }
 
     /// The window of the terminal has another size.
-    pub(crate) fn window_changed(&self, conn: &mut Connection) -> Result<()> {
-        if self.plan.terminal && !self.closed {
-            conn.request(self.channel, &ChannelRequest::WindowChange(terminal::size()), false)?;
+    pub(crate) fn window_changed(&self, size: Size, conn: &mut Connection) -> Result<()> {
+        if self.request.terminal.is_some() && !self.closed {
+            conn.request(self.channel, &ChannelRequest::WindowChange(size), false)?;
         }
         Ok(())
     }
@@ -253,9 +293,9 @@ impl MainSession {
             log::error!("cannot suspend: {e}");
         }
         if was_raw {
-            self.raw = raw(io::stdin()).ok();
+            self.raw = raw_terminal();
         }
-        self.window_changed(conn)
+        self.window_changed(terminal::size(), conn)
     }
 
     /// The channel was refused or is closed.
@@ -291,9 +331,13 @@ impl MainSession {
         // As exit(3) does, the lower eight bits.
         self.status.map_or(FAILURE, |status| status.to_be_bytes()[3])
     }
-
     /// What still writes.
     pub(crate) fn into_outputs(self) -> Vec<Job<()>> {
         self.outputs
     }
+}
+
+/// Our own terminal in raw mode, if it is one.
+pub(crate) fn raw_terminal() -> Option<Changed> {
+    raw(io::stdin()).inspect_err(|e| log::debug!("tcgetattr: {e}")).ok()
 }

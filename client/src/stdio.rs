@@ -28,7 +28,7 @@ pub(crate) type Command = crate::escape::Command;
 pub(crate) fn input(jobs: &Jobs, from: OwnedFd) -> io::Result<OwnedFd> {
     let (ours, to) = pipe()?;
     fd::set_nonblocking(&ours, true)?;
-    jobs.start(move || copy(&from, &to, |bytes, to| write_all(to, bytes).is_ok()))?;
+    jobs.start(move || copy(&from, &to, Until::NobodyReads, |bytes, to| write_all(to, bytes).is_ok()))?;
     Ok(ours)
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn typed(
             Typed::Command(command) => speaker.say(command),
         })
     };
-    jobs.start(move || copy(&from, &to, feed))?;
+    jobs.start(move || copy(&from, &to, Until::NobodyReads, feed))?;
     Ok(ours)
 }
 
@@ -62,7 +62,8 @@ pub(crate) fn no_input() -> io::Result<OwnedFd> {
 pub(crate) fn output(jobs: &Jobs, to: OwnedFd) -> io::Result<Output> {
     let (from, end) = pipe()?;
     fd::set_nonblocking(&end, true)?;
-    let done = jobs.start(move || copy(&from, &to, |bytes, to| write_all(to, bytes).is_ok()))?;
+    let done =
+        jobs.start(move || copy(&from, &to, Until::TheEnd, |bytes, to| write_all(to, bytes).is_ok()))?;
     Ok(Output { end, done })
 }
 
@@ -72,12 +73,25 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// When a thread stops to copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// At the end of the source.
+    TheEnd,
+    /// Then, or as soon as the reader of its pipe is gone: what comes later is for others to read.
+    NobodyReads,
+}
+
 /// Copies until the source ends or the sink takes no more. Both are closed then.
-fn copy(from: &OwnedFd, to: &OwnedFd, mut sink: impl FnMut(&[u8], &OwnedFd) -> bool) {
+fn copy(from: &OwnedFd, to: &OwnedFd, until: Until, mut sink: impl FnMut(&[u8], &OwnedFd) -> bool) {
     let mut buffer = vec![0; CHUNK];
     loop {
         // A background process that reads its terminal is stopped: only when there is something to read.
-        if fd::wait_readable_long(from).is_err() {
+        let wanted = match until {
+            Until::TheEnd => fd::wait_readable_long(from).map(|()| true),
+            Until::NobodyReads => fd::wait_readable_unless_broken(from, to),
+        };
+        if !wanted.unwrap_or(false) {
             return;
         }
         match fd::read(from, &mut buffer) {

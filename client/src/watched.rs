@@ -17,14 +17,17 @@ pub(crate) enum Watched {
     Target(usize),
     /// A SOCKS client that has not said yet where to.
     Socks(usize),
+    /// The control socket and its clients.
+    Control(usize),
 }
 
 /// Kinds there are; those that are there once share one.
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 const ONCE: usize = 0;
 const LISTENER: usize = 1;
 const TARGET: usize = 2;
 const SOCKS: usize = 3;
+const CONTROL: usize = 4;
 
 impl Watched {
     /// The poller's token.
@@ -36,6 +39,7 @@ impl Watched {
             Watched::Listener(n) => (LISTENER, n),
             Watched::Target(n) => (TARGET, n),
             Watched::Socks(n) => (SOCKS, n),
+            Watched::Control(n) => (CONTROL, n),
         };
         Subject::App(n * KINDS + kind).token()
     }
@@ -50,6 +54,7 @@ impl Watched {
             (LISTENER, n) => Some(Watched::Listener(n)),
             (TARGET, n) => Some(Watched::Target(n)),
             (SOCKS, n) => Some(Watched::Socks(n)),
+            (CONTROL, n) => Some(Watched::Control(n)),
             _ => None,
         }
     }
@@ -62,7 +67,8 @@ mod tests {
     #[test]
     fn numbers_stand_for_one_thing() {
         for n in [0, 1, 2, 77] {
-            for watched in [Watched::Listener(n), Watched::Target(n), Watched::Socks(n)] {
+            let all = [Watched::Listener(n), Watched::Target(n), Watched::Socks(n), Watched::Control(n)];
+            for watched in all {
                 let Some(Subject::App(number)) = Subject::of(watched.token()) else { panic!("not ours") };
                 assert_eq!(Watched::of(number), Some(watched));
             }

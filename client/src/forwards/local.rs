@@ -29,7 +29,8 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(500);
 /// All listeners.
 #[derive(Default)]
 pub(crate) struct Listeners {
-    open: Vec<Listener>,
+    /// By number; none where one has been closed.
+    open: Vec<Option<Listener>>,
     paused_until: Option<Instant>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct Accepted {
 impl Listeners {
     /// Whether any forwarding listens.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.iter().flatten().next().is_none()
     }
 
     /// Binds one forwarding's listener, on all addresses that it means. False: it cannot be, and why has been said.
@@ -75,22 +76,36 @@ impl Listeners {
                 log::error!("cannot watch a listener: {}", reason(&e));
                 continue;
             }
-            self.open.push(Listener { socket, forward: Arc::clone(&forward), ready: true });
+            self.open.push(Some(Listener { socket, forward: Arc::clone(&forward), ready: true }));
             any = true;
         }
         any
     }
 
+    /// Whether this forwarding listens.
+    pub(crate) fn has(&self, forward: &Forward) -> bool {
+        self.open.iter().flatten().any(|listener| *listener.forward == *forward)
+    }
+
+    /// Stops a forwarding's listeners. False: there are none.
+    pub(crate) fn stop(&mut self, forward: &Forward) -> bool {
+        let had = self.has(forward);
+        for slot in &mut self.open {
+            slot.take_if(|listener| *listener.forward == *forward);
+        }
+        had
+    }
+
     /// The poller says that somebody may have connected to the n-th.
     pub(crate) fn ready(&mut self, n: usize) {
-        if let Some(listener) = self.open.get_mut(n) {
+        if let Some(Some(listener)) = self.open.get_mut(n) {
             listener.ready = true;
         }
     }
 
     /// When to ask [`Self::accept`] again although nothing happened.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.paused_until.filter(|_| self.open.iter().any(|listener| listener.ready))
+        self.paused_until.filter(|_| self.open.iter().flatten().any(|listener| listener.ready))
     }
 
     /// The next connection, from whichever listener has one.
@@ -99,7 +114,7 @@ impl Listeners {
             return None;
         }
         self.paused_until = None;
-        for listener in self.open.iter_mut().filter(|listener| listener.ready) {
+        for listener in self.open.iter_mut().flatten().filter(|listener| listener.ready) {
             match listener.socket.accept() {
                 Ok((socket, origin)) => {
                     let forward = Arc::clone(&listener.forward);
@@ -186,7 +201,7 @@ fn shown(address: SocketAddr) -> String {
 
 fn bind_unix(path: &ForwardPath, plan: &Plan) -> Vec<Socket> {
     let settings = &plan.configuration.settings;
-    let born = place(path, plan).and_then(|place| {
+    let born = forwarded_place(path, plan).and_then(|place| {
         let over = match Occupant::look(&place).map_err(|e| why(&e))? {
             Some(occupant) if settings.stream_local_bind_unlink => Some(occupant.live_or_not()),
             Some(_) | None => None,
@@ -206,12 +221,15 @@ fn bind_unix(path: &ForwardPath, plan: &Plan) -> Vec<Socket> {
     }
 }
 
-/// The user's own links lead where he wants; the last name is not followed.
-fn place(path: &ForwardPath, plan: &Plan) -> Result<Place, String> {
+fn forwarded_place(path: &ForwardPath, plan: &Plan) -> Result<Place, String> {
     use std::os::unix::ffi::OsStrExt;
-    let home = plan.home();
-    let near = path.near(home.as_bytes()).map_err(|e| e.to_string())?;
-    let near = Path::new(std::ffi::OsStr::from_bytes(near.as_bytes()));
+    let near = path.near(plan.home().as_bytes()).map_err(|e| e.to_string())?;
+    place(Path::new(std::ffi::OsStr::from_bytes(near.as_bytes())))
+}
+
+/// The user's own links lead where he wants; the last name is not followed.
+pub(crate) fn place(near: &Path) -> Result<Place, String> {
+    use std::os::unix::ffi::OsStrExt;
     let (Some(name), Some(directory)) = (near.file_name(), near.parent()) else {
         return Err("the path does not end in a file name".to_owned());
     };
@@ -221,7 +239,7 @@ fn place(path: &ForwardPath, plan: &Plan) -> Result<Place, String> {
 }
 
 /// As bind(2) would say it where it would.
-fn why(error: &BirthError) -> String {
+pub(crate) fn why(error: &BirthError) -> String {
     match error {
         BirthError::Exists | BirthError::NotASocket => "Address already in use".to_owned(),
         BirthError::Io { source, .. } => reason(source),

@@ -22,7 +22,7 @@ use mio::Registry;
 use sockward_config::forward::Target;
 use sockward_drive::{Closing, Ends, Env, Session};
 use sockward_proto::event::{OpenQuestion, OpenRequest, TcpEnds};
-use sockward_proto::{ChannelId, Connection, GlobalId, Result};
+use sockward_proto::{ChannelId, Connection, Result};
 use sockward_wire::channel::open_failure;
 use sockward_wire::socks::{Outcome, Request};
 
@@ -30,7 +30,7 @@ use crate::connect::family;
 use crate::jobs::Jobs;
 use crate::plan::Plan;
 use local::Accepted;
-use remote::{Answered, Remote};
+use remote::Remote;
 use socks::{Locals, Remotes, Step, Wanted};
 use targets::{Targets, Whose};
 
@@ -181,7 +181,7 @@ impl Forwards {
         for forward in &plan.configuration.settings.remote_forwards.0 {
             match remote::remedy(forward, ours) {
                 Some(remedy) => impossible.push(remedy),
-                None => self.remote.ask(forward, conn)?,
+                None => drop(self.remote.ask(forward, conn)?),
             }
         }
         Ok(impossible)
@@ -192,12 +192,9 @@ impl Forwards {
         self.remote.is_waiting()
     }
 
-    /// The server has answered. What it refused, if it did.
-    pub(crate) fn answered(&mut self, id: GlobalId, reply: Option<&[u8]>) -> Option<String> {
-        match self.remote.answered(id, reply)? {
-            Answered::Listening => None,
-            Answered::Refused(what) => Some(what),
-        }
+    /// The listeners on the server.
+    pub(crate) fn remote(&mut self) -> &mut Remote {
+        &mut self.remote
     }
 
     /// The server announces a connection.

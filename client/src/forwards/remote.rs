@@ -26,15 +26,15 @@ struct Listening {
 /// What an answer of the server's means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answered {
-    /// It listens.
-    Listening,
+    /// It listens; on this port, if the server has chosen it.
+    Listening(Option<u16>),
     /// It does not; what it was that was asked for.
     Refused(String),
 }
 
 impl Remote {
     /// Asks for a listener.
-    pub(crate) fn ask(&mut self, forward: &Forward, conn: &mut Connection) -> Result<()> {
+    pub(crate) fn ask(&mut self, forward: &Forward, conn: &mut Connection) -> Result<GlobalId> {
         let request = match &forward.listen {
             Listen::Tcp { port, .. } => GlobalRequest::TcpipForward {
                 host: forward.listen.remote_address().unwrap_or_default().as_bytes().to_vec(),
@@ -52,7 +52,34 @@ impl Remote {
         let id = conn.global_request(&request)?;
         self.asked.insert(id, self.forwards.len());
         self.forwards.push(Listening { forward: forward.clone(), allocated: None, refused: false });
-        Ok(())
+        Ok(id)
+    }
+
+    /// What is known of a forwarding: none if nobody asked for it or it was refused; the port if the server has
+    /// chosen it.
+    pub(crate) fn has(&self, forward: &Forward) -> Option<Option<u16>> {
+        let listening = self.forwards.iter().find(|l| !l.refused && l.forward == *forward)?;
+        Some(listening.allocated)
+    }
+
+    /// Has the server stop listening. False: it was not asked to listen there.
+    pub(crate) fn cancel(&mut self, forward: &Forward, conn: &mut Connection) -> Result<bool> {
+        let found = self.forwards.iter_mut().find(|l| !l.refused && l.forward.listen == forward.listen);
+        let Some(listening) = found else { return Ok(false) };
+        // Answers stand for places in the list: it stays, for nobody.
+        listening.refused = true;
+        let request = match &listening.forward.listen {
+            Listen::Tcp { port, .. } => GlobalRequest::CancelTcpipForward {
+                host: listening.forward.listen.remote_address().unwrap_or_default().as_bytes().to_vec(),
+                port: listening.allocated.unwrap_or(*port).into(),
+            },
+            Listen::Unix(path) => {
+                GlobalRequest::CancelStreamlocalForward { path: path.written().as_bytes().to_vec() }
+            }
+        };
+        // Whatever the answer is, connections are refused from now on.
+        conn.global_request(&request)?;
+        Ok(true)
     }
 
     /// Whether answers are still to come.
@@ -78,7 +105,7 @@ impl Remote {
         };
         let Some(fields) = reply else { return refused(listening) };
         if !matches!(listening.forward.listen, Listen::Tcp { port: 0, .. }) {
-            return Some(Answered::Listening);
+            return Some(Answered::Listening(None));
         }
         // RFC 4254 §7.1: the port that was chosen.
         let port = Reader::new(fields).u32("allocated port").ok().and_then(|port| u16::try_from(port).ok());
@@ -87,7 +114,7 @@ impl Remote {
                 let target = local::target(&listening.forward.target);
                 log::info!("Allocated port {port} for remote forward to {target}");
                 listening.allocated = Some(port);
-                Some(Answered::Listening)
+                Some(Answered::Listening(Some(port)))
             }
             None => {
                 log::error!("Invalid allocated port for remote forward");

@@ -1,4 +1,4 @@
-//! `-W`: our standard input and output joined with a target that the server connects to.
+//! `-W`: standard input and output, ours or another client's, joined with a target that the server connects to.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,15 +16,26 @@ use crate::stdio;
 /// The one connection.
 pub(crate) struct Stdio {
     channel: ChannelId,
-    /// Our standard streams until the channel is open.
+    /// The standard streams until the channel is open.
     streams: Option<(OwnedFd, OwnedFd)>,
     output: Option<Job<()>>,
     finished: bool,
 }
 
 impl Stdio {
-    /// Asks the server to connect.
-    pub(crate) fn open(target: &Target, conn: &mut Connection) -> Result<Option<Self>> {
+    /// Asks the server to connect our own standard streams.
+    pub(crate) fn own(target: &Target, conn: &mut Connection) -> Result<Option<Self>> {
+        let streams = fd::duplicate(io::stdin()).and_then(|input| Ok((input, fd::take_stdout()?)));
+        let streams = streams.inspect_err(|e| log::error!("cannot use the standard streams: {e}")).ok();
+        Stdio::open(target, streams, conn)
+    }
+
+    /// Asks the server to connect these streams.
+    pub(crate) fn open(
+        target: &Target,
+        streams: Option<(OwnedFd, OwnedFd)>,
+        conn: &mut Connection,
+    ) -> Result<Option<Self>> {
         let (origin_host, origin_port) = local::origin(None);
         let request = match target {
             Target::Tcp { host, port } => OpenRequest::DirectTcpip(TcpEnds {
@@ -37,8 +48,6 @@ impl Stdio {
             Target::Socks => return Ok(None),
         };
         let channel = conn.open_channel(&request)?;
-        let streams = fd::duplicate(io::stdin()).and_then(|input| Ok((input, fd::take_stdout()?)));
-        let streams = streams.inspect_err(|e| log::error!("cannot use the standard streams: {e}")).ok();
         Ok(Some(Stdio { channel, streams, output: None, finished: false }))
     }
 

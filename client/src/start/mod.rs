@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use sockward_config::choice::LogLevel;
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{
-    self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, Invocation, Remark, RequestTty,
-    SessionType, Severity, USAGE,
+    self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, ControlCommand, ControlMaster,
+    Invocation, Remark, RequestTty, SessionType, Severity, USAGE,
 };
 use sockward_sys::log as logger;
 
@@ -76,7 +76,7 @@ pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
     if missing.iter().any(|remark| remark.severity == Severity::Refuse) {
         return Err(Failed);
     }
-    refuse_what_comes_later(&invocation).map_err(fatal)?;
+    refuse_what_is_missing(&invocation, &configuration).map_err(fatal)?;
     Ok(Start::Connect(Box::new(plan(&invocation, configuration))))
 }
 
@@ -193,12 +193,18 @@ fn load(invocation: &Invocation, names: &ssh::Algorithms<'_>) -> Result<Configur
     })
 }
 
-/// Things that would go wrong silently if nobody said that they are not there yet.
-fn refuse_what_comes_later(invocation: &Invocation) -> Result<(), String> {
-    if invocation.control.is_some() {
-        return Err("-O is not implemented yet: there are no control connections".to_owned());
+/// Things that would go wrong silently if nobody said that they are not there.
+fn refuse_what_is_missing(invocation: &Invocation, configuration: &Configuration) -> Result<(), String> {
+    if matches!(configuration.settings.control_master, ControlMaster::Ask | ControlMaster::AutoAsk) {
+        return Err("ControlMaster ask is not implemented: use yes, or auto".to_owned());
     }
-    Ok(())
+    match invocation.control {
+        Some(ControlCommand::Channels | ControlCommand::ConnInfo | ControlCommand::Proxy) => {
+            Err("this -O command is not implemented: there are check, exit, stop, forward and cancel"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
@@ -208,7 +214,8 @@ fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
         ConfigFile::Named(path) => Some(path.clone()),
     };
     Plan {
-        terminal: wants_terminal(&configuration, io::stdin().is_terminal()),
+        terminal: invocation.control.is_none() && wants_terminal(&configuration, io::stdin().is_terminal()),
+        control: invocation.control,
         config_file,
         verbosity: invocation.verbosity,
         logs_to_stderr: invocation.log_file.is_none() && !invocation.syslog,

@@ -40,6 +40,19 @@ pub struct Detachable(OwnedFd);
 impl Detachable {
     /// Forks; only the child returns. Call it before any thread is started and before signals are blocked.
     pub fn new() -> io::Result<Detachable> {
+        match Detachable::beside()? {
+            Beside::Child(detachable) => Ok(detachable),
+            Beside::Parent(attendant) => {
+                attendant.wait();
+                // SAFETY: leaves without exit handlers: buffers belong to the child now.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+
+    /// Forks, and both return: for a parent that has something to do when its child is in the background. Call it
+    /// before any thread is started and before signals are blocked.
+    pub fn beside() -> io::Result<Beside> {
         let (waits, tells) = fd::pipe()?;
         let parent = rustix::process::getpid();
         // SAFETY: one thread (required above), so the child may run any code.
@@ -52,11 +65,11 @@ impl Detachable {
                 if rustix::process::getppid() != Some(parent) {
                     std::process::exit(255);
                 }
-                Ok(Detachable(tells))
+                Ok(Beside::Child(Detachable(tells)))
             }
             pid => {
                 drop(tells);
-                wait_for_detachment(&waits, pid)
+                Ok(Beside::Parent(Attendant { waits, pid }))
             }
         }
     }
@@ -77,19 +90,39 @@ impl Detachable {
     }
 }
 
-/// The parent's life.
-fn wait_for_detachment(pipe: &OwnedFd, pid: i32) -> ! {
-    let mut said = [0];
-    let detached = loop {
-        match fd::read(pipe, &mut said) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break matches!(other, Ok(1)),
+/// Which of the two a process is after [`Detachable::beside`].
+#[derive(Debug)]
+pub enum Beside {
+    /// The one that may go to the background.
+    Child(Detachable),
+    /// The one that stays.
+    Parent(Attendant),
+}
+
+/// The parent of a [`Detachable`].
+#[derive(Debug)]
+pub struct Attendant {
+    waits: OwnedFd,
+    pid: i32,
+}
+
+impl Attendant {
+    /// Returns when the child has gone to the background. If it ends before, this process ends like it.
+    pub fn wait(self) {
+        let mut said = [0];
+        let detached = loop {
+            match fd::read(&self.waits, &mut said) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break matches!(other, Ok(1)),
+            }
+        };
+        if !detached {
+            end_like(self.pid);
         }
-    };
-    if detached {
-        // SAFETY: leaves without exit handlers: buffers belong to the child now.
-        unsafe { libc::_exit(0) };
     }
+}
+
+fn end_like(pid: i32) -> ! {
     let exit = rustix::process::Pid::from_raw(pid).map(|pid| Child::new(pid).wait());
     match exit {
         // SAFETY: as above.

@@ -142,6 +142,21 @@ pub fn wait_readable_long(fd: impl AsFd) -> io::Result<()> {
     wait_long(fd, rustix::event::PollFlags::IN)
 }
 
+/// Waits until something can be read from one descriptor, or nobody reads what is written to another: false then.
+/// For threads that have nothing else to do.
+pub fn wait_readable_unless_broken(from: impl AsFd, to: impl AsFd) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        // Without a flag the end and errors are told.
+        let mut fds = [PollFd::new(&from, PollFlags::IN), PollFd::new(&to, PollFlags::empty())];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(fds.iter().skip(1).all(|to| to.revents().is_empty())),
+        }
+    }
+}
+
 /// Waits until something can be written or the other end is gone: for threads that have nothing else to do.
 pub fn wait_writable_long(fd: impl AsFd) -> io::Result<()> {
     wait_long(fd, rustix::event::PollFlags::OUT)

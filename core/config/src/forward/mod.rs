@@ -124,6 +124,15 @@ impl Forward {
         }
     }
 
+    /// Puts another path in the place of [`Self::near_path`], where there is one.
+    pub fn set_near_path(&mut self, form: Form, path: ForwardPath) {
+        match (form, &mut self.listen, &mut self.target) {
+            (Form::Remote, _, Target::Unix(near)) => *near = path,
+            (Form::Local | Form::Dynamic, Listen::Unix(near), _) => *near = path,
+            _ => {}
+        }
+    }
+
     /// Both paths, to expand tokens in.
     pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut ForwardPath> {
         let listen = match &mut self.listen {

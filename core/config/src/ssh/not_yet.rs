@@ -26,8 +26,6 @@ pub const NOT_YET: &[(&str, Severity, &str)] = &[
     ("CanonicalizeHostname", Severity::Refuse, "names are not canonicalized; write full names"),
     ("ChannelTimeout", Severity::Warn, "idle channels are not closed"),
     ("Compression", Severity::Note, "nothing is compressed"),
-    ("ControlMaster", Severity::Note, "connections are not shared"),
-    ("ControlPersist", Severity::Note, "connections are not shared"),
     ("EnableEscapeCommandline", Severity::Note, "there is no command line behind ~C"),
     ("ForwardAgent", Severity::Warn, "the agent is not forwarded"),
     ("ForwardProbe", Severity::Refuse, "forwardings are not probed"),

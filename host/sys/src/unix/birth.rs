@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode};
 use rustix::io::Errno;
-use rustix::net::SocketAddrUnix;
+use rustix::net::{SocketAddrUnix, SocketType};
 use sockward_wire::SUN_PATH_MAX;
 
-use super::connect::{proc_path, stream_socket};
+use super::connect::{self, proc_path};
 use super::listener::Listener;
 use super::occupant::Replaceable;
 use super::owned::OwnedSocketFile;
@@ -78,9 +78,18 @@ impl Newborn {
     /// Binds. The owner is this process's user; the group is that of a setgid directory, else
     /// this process's.
     pub fn bind(place: Place) -> Result<Newborn, BirthError> {
+        Newborn::of_kind(place, SocketType::STREAM)
+    }
+
+    /// The same for what accepts [`crate::link::Link`]s.
+    pub fn bind_links(place: Place) -> Result<Newborn, BirthError> {
+        Newborn::of_kind(place, SocketType::SEQPACKET)
+    }
+
+    fn of_kind(place: Place, kind: SocketType) -> Result<Newborn, BirthError> {
         let scratch =
             Scratch::create(place.dir().as_fd()).map_err(|e| BirthError::io("write in the directory", e))?;
-        let socket = stream_socket().map_err(|e| BirthError::io("make a socket", e))?;
+        let socket = connect::socket(kind).map_err(|e| BirthError::io("make a socket", e))?;
         // The mode of the file that bind(2) makes is the socket's own, less the umask.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)
             .map_err(|e| BirthError::io("make a socket", e))?;

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::link::Link;
 use crate::path::{Place, open_place};
 
 /// Connects a stream socket, non-blocking and close-on-exec, to what is at a place.
@@ -36,16 +37,26 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
+/// Connects a [`Link`] to the listener at a path ([`super::Newborn::bind_links`]), as [`connect_path`] follows it.
+pub fn connect_links(path: &[u8]) -> io::Result<Link> {
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    Link::from_fd(connect_socket(socket(SocketType::SEQPACKET)?, std::os::fd::AsFd::as_fd(&file))?)
+}
+
 /// Connects to the socket file behind an O_PATH descriptor.
 pub(super) fn connect_file(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let socket = stream_socket()?;
+    connect_socket(socket(SocketType::STREAM)?, file)
+}
+
+fn connect_socket(socket: OwnedFd, file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(proc_path(file))?)?;
     Ok(socket)
 }
 
-pub(super) fn stream_socket() -> io::Result<OwnedFd> {
+/// A new socket, non-blocking and close-on-exec.
+pub(super) fn socket(kind: SocketType) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?)
 }
 
 /// The path by which a process names what it holds open; at most 24 bytes.

@@ -1,6 +1,10 @@
 //! After the login: forwardings are set up, the session is opened, and what happens on the connection goes to whom it
-//! concerns. Says when everything is over. Mirror of the worker's `login.rs`.
+//! concerns. Says when everything is over. What other clients ask of a master is in `control.rs`. Mirror of the
+//! worker's `login.rs`.
 
+mod control;
+
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
@@ -9,20 +13,34 @@ use std::time::Instant;
 
 use sockward_config::forward::Form;
 use sockward_drive::{Env, PumpEvent, Session};
-use sockward_proto::{ChannelId, Event, Result};
+use sockward_proto::{ChannelId, Event, GlobalId, Result};
 use sockward_sys::log as logger;
 
 use crate::background::Background;
+use crate::control::master::Master;
+use crate::control::messages::Tell;
+use crate::control::users::Users;
 use crate::escape::{self, Command};
 use crate::forwards::local::{self, Listeners};
+use crate::forwards::remote::Answered;
 use crate::forwards::stdio::Stdio;
 use crate::forwards::{Forwards, failure};
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
-use crate::sessions::{Hopeless, MainSession};
+use crate::sessions::{ClientSession, Hopeless};
 use crate::trust::Trust;
 use crate::watched::Watched;
-use crate::{FAILURE, messages, start};
+use crate::{FAILURE, messages, start, terminal};
+
+/// How a server of ours begins to introduce itself.
+const OURS: &[u8] = b"SSH-2.0-Sockward_";
+
+/// What outlives a connection.
+pub(crate) struct Lasting {
+    pub(crate) listeners: Listeners,
+    pub(crate) background: Background,
+    pub(crate) control: Master,
+}
 
 /// What goes on over one connection.
 pub(crate) struct Login {
@@ -31,8 +49,15 @@ pub(crate) struct Login {
     trust: Trust,
     state: State,
     forwards: Forwards,
-    session: Option<MainSession>,
+    session: Option<ClientSession>,
     stdio: Option<Stdio>,
+    users: Users,
+    /// Forwardings asked of the server for other clients.
+    asked: HashMap<GlobalId, usize>,
+    /// When the last session over a connection that persists has ended.
+    idle_since: Option<Instant>,
+    /// No more clients are taken. Without a session of its own this ends with the last of theirs.
+    stopped: bool,
     /// Set when this program is to end.
     exit: Option<u8>,
 }
@@ -57,6 +82,10 @@ impl Login {
             state: State::New,
             session: None,
             stdio: None,
+            users: Users::default(),
+            asked: HashMap::new(),
+            idle_since: None,
+            stopped: false,
             exit: None,
         }
     }
@@ -68,19 +97,20 @@ impl Login {
 
     /// When to call [`Self::turn`] even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.forwards.deadline()
+        [self.forwards.deadline(), self.persists_until()].into_iter().flatten().min()
     }
 
     /// The channel that is joined to our standard streams.
     pub(crate) fn main_channel(&self) -> Option<ChannelId> {
-        let session = self.session.as_ref().map(MainSession::channel);
+        let session = self.session.as_ref().map(ClientSession::channel);
         session.or_else(|| self.stdio.as_ref().map(Stdio::channel))
     }
 
     /// What still writes to our standard streams.
     pub(crate) fn into_outputs(self) -> Vec<Job<()>> {
-        let outputs = self.session.map(MainSession::into_outputs).unwrap_or_default();
-        outputs.into_iter().chain(self.stdio.and_then(Stdio::into_output)).collect()
+        let outputs = self.session.map(ClientSession::into_outputs).unwrap_or_default();
+        let stdio = self.stdio.and_then(Stdio::into_output);
+        outputs.into_iter().chain(stdio).chain(self.users.into_outputs()).collect()
     }
 
     fn fatal(&mut self, text: &str) {
@@ -95,11 +125,16 @@ impl Login {
         &mut self,
         session: &mut Session,
         env: &mut Env<'_>,
-        listeners: &mut Listeners,
-        background: &mut Background,
+        lasting: &mut Lasting,
     ) -> Result<()> {
+        let Lasting { listeners, background, control } = lasting;
         match &self.state {
-            State::New => self.set_up(session, env, listeners)?,
+            State::New => {
+                self.set_up(session, env, listeners)?;
+                if self.plan.is_master() && self.exit.is_none() {
+                    self.open_control(control, env);
+                }
+            }
             State::LocalCommand(job) => {
                 if job.poll().is_some() {
                     self.open_session(session)?;
@@ -117,23 +152,35 @@ impl Login {
             let Some(accepted) = listeners.accept(env.now) else { break };
             self.forwards.accepted(accepted, &mut session.conn, env.registry)?;
         }
-        while let Some(command) = self.session.as_ref().and_then(MainSession::command) {
+        while let Some(command) = self.session.as_ref().and_then(ClientSession::command) {
             self.command(command, session)?;
         }
-        self.see_whether_over();
+        while let Some((n, asked)) = control.asked(env.registry) {
+            if let Some(answer) = self.asked(n, asked, session, env, listeners)? {
+                control.tell(n, &answer);
+            }
+            if self.stopped {
+                control.stop();
+            }
+        }
+        self.users.wake(&mut session.conn)?;
+        for (n, what) in self.users.told() {
+            control.tell(n, &what);
+        }
+        self.see_whether_over(env.now);
         Ok(())
     }
 
     fn set_up(&mut self, session: &mut Session, env: &mut Env<'_>, listeners: &mut Listeners) -> Result<()> {
         self.state = State::Running;
         let plan = Arc::clone(&self.plan);
-        let ours = session.conn.peer_version().starts_with(b"SSH-2.0-Sockward_");
+        let ours = session.conn.peer_version().starts_with(OURS);
         if let Some(target) = &plan.configuration.stdio_forward {
             if let Some(remedy) = stdio_remedy(target).filter(|_| !ours) {
                 self.fatal(&remedy);
                 return Ok(());
             }
-            self.stdio = Stdio::open(target, &mut session.conn)?;
+            self.stdio = Stdio::own(target, &mut session.conn)?;
         }
         if self.trust == Trust::Full {
             self.set_up_local(ours, env, listeners);
@@ -215,10 +262,11 @@ impl Login {
     fn open_session(&mut self, session: &mut Session) -> Result<()> {
         self.state = State::Running;
         if self.plan.has_session() {
-            self.session = Some(MainSession::open(Arc::clone(&self.plan), &mut session.conn)?);
+            self.session = Some(ClientSession::own(&self.plan, &mut session.conn)?);
         }
-        let knows = [&b"SSH-2.0-OpenSSH_"[..], b"SSH-2.0-Sockward_"];
-        if knows.iter().any(|name| session.conn.peer_version().starts_with(name)) {
+        let knows = [&b"SSH-2.0-OpenSSH_"[..], OURS];
+        // A master will open more.
+        if !self.plan.is_master() && knows.iter().any(|name| session.conn.peer_version().starts_with(name)) {
             log::debug!("Requesting no-more-sessions@openssh.com");
             session.conn.no_more_sessions()?;
         }
@@ -231,6 +279,9 @@ impl Login {
     /// Something happened on the connection layer.
     pub(crate) fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
         match event {
+            Event::Opened(channel) if self.users.owns(channel) => {
+                return self.users.opened(channel, session, env, &self.jobs);
+            }
             Event::Opened(channel) => {
                 let opened = if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
                     return main.opened(session, env, &self.jobs);
@@ -246,7 +297,9 @@ impl Login {
             Event::OpenFailed { channel, reason, text } => {
                 let text = String::from_utf8_lossy(&text);
                 log::info!("channel {}: open failed: {}: {text}", channel.index(), failure(reason));
-                if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
+                if self.users.owns(channel) {
+                    self.users.refused(channel, format!("open failed: {}: {text}", failure(reason)));
+                } else if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
                     main.refused();
                 } else if self.stdio.as_ref().is_some_and(|s| s.is(channel)) {
                     self.fatal("stdio forwarding failed");
@@ -254,12 +307,18 @@ impl Login {
                     self.forwards.open_failed(channel);
                 }
             }
+            Event::RequestAnswered { channel, ok } if self.users.owns(channel) => {
+                return self.users.answered(channel, ok, &mut session.conn);
+            }
             Event::RequestAnswered { channel, ok } => {
                 if let Some(main) = self.session.as_mut().filter(|s| s.is(channel))
                     && let Err(Hopeless(text)) = main.answered(ok)
                 {
                     self.fatal(&text);
                 }
+            }
+            Event::Requested(question) if self.users.owns(question.channel) => {
+                return self.users.requested(question, session);
             }
             Event::Requested(question) => {
                 return match self.session.as_mut().filter(|s| s.is(question.channel)) {
@@ -271,10 +330,21 @@ impl Login {
                 if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
                     main.closed();
                 }
+                self.users.closed(channel);
             }
             Event::GlobalAnswered { id, reply } => {
-                if let Some(what) = self.forwards.answered(id, reply.as_deref()) {
-                    self.refused(&what);
+                let answered = self.forwards.remote().answered(id, reply.as_deref());
+                match (self.asked.remove(&id), answered) {
+                    (_, None) | (None, Some(Answered::Listening(_))) => {}
+                    (None, Some(Answered::Refused(what))) => self.refused(&what),
+                    (Some(n), Some(Answered::Listening(None))) => self.users.tell(n, Tell::Done),
+                    (Some(n), Some(Answered::Listening(Some(port)))) => {
+                        self.users.tell(n, Tell::Port(port.into()));
+                    }
+                    (Some(n), Some(Answered::Refused(what))) => {
+                        let text = format!("remote port forwarding failed for {what}");
+                        self.users.tell(n, Tell::Failed(text));
+                    }
                 }
             }
             Event::OpenRequested(question) => return self.forwards.open_requested(question, session, env),
@@ -314,11 +384,15 @@ impl Login {
     pub(crate) fn pump(&mut self, session: &mut Session, event: PumpEvent) -> Result<()> {
         match event {
             PumpEvent::InputEnded(_) => {}
+            PumpEvent::OutputBroken(channel) if self.users.owns(channel) => {
+                return self.users.output_broken(channel, &mut session.conn);
+            }
             PumpEvent::OutputBroken(channel) => {
                 if let Some(main) = self.session.as_ref().filter(|s| s.is(channel)) {
                     return main.output_broken(&mut session.conn);
                 }
             }
+            PumpEvent::Finished(channel, _) if self.users.owns(channel) => self.users.finished(channel),
             PumpEvent::Finished(channel, _) => {
                 if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
                     main.finished();
@@ -337,14 +411,18 @@ impl Login {
         match what {
             Watched::Target(n) => self.forwards.target_ready(n, session, env),
             Watched::Socks(n) => self.forwards.socks_ready(n, &mut session.conn, env.registry),
-            Watched::Jobs | Watched::Signals | Watched::Connector | Watched::Listener(_) => Ok(()),
+            Watched::Jobs
+            | Watched::Signals
+            | Watched::Connector
+            | Watched::Listener(_)
+            | Watched::Control(_) => Ok(()),
         }
     }
 
     /// The terminal's window has another size.
     pub(crate) fn window_changed(&self, session: &mut Session) -> Result<()> {
         match &self.session {
-            Some(main) => main.window_changed(&mut session.conn),
+            Some(main) => main.window_changed(terminal::size(), &mut session.conn),
             None => Ok(()),
         }
     }
@@ -382,8 +460,25 @@ impl Login {
 
     // ---- the end ----
 
-    fn see_whether_over(&mut self) {
+    fn see_whether_over(&mut self, now: Instant) {
         if self.exit.is_some() {
+            return;
+        }
+        if !self.users.is_empty() || self.plan.has_session() {
+            self.idle_since = None;
+        } else {
+            self.idle_since.get_or_insert(now);
+        }
+        if self.persists_until().is_some_and(|until| until <= now) && self.plan.persists() {
+            log::debug!("ControlPersist timeout expired");
+            self.exit = Some(0);
+            return;
+        }
+        if !self.users.is_empty() {
+            return;
+        }
+        if self.stopped && !self.plan.has_session() && !self.forwards.is_busy() {
+            self.exit = Some(0);
             return;
         }
         if self.stdio.as_mut().is_some_and(Stdio::is_over) {
