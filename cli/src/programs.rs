@@ -21,6 +21,11 @@ const PROGRAMS: &[Program] = &[
     Program { name: "nc", about: "the same in netcat's words", run: sockward_relay::nc },
     Program { name: "sshd", about: "server; takes sshd(8)'s flags and sshd_config(5)", run: sshd::main },
     Program {
+        name: "explain",
+        about: "why a user may or may not listen, open or connect",
+        run: sockward_explain::main,
+    },
+    Program {
         name: "demo",
         about: "the main job on this machine, step by step; needs nothing else",
         run: demo::main,

@@ -7,10 +7,11 @@
 //!   processes    spawn  link  signal  daemon  identity  sandbox  limits
 //!   people       account  process
 //!   sockets      path ──▶ unix      resolve ──▶ tcp ──▶ sock_diag   interface
-//!   the rest     fd  stream  file  create  terminal  log  time
+//!   the rest     fd  stream  file  create  terminal  log  audit  time
 //! ```
 
 pub mod account;
+pub mod audit;
 pub mod create;
 pub mod daemon;
 pub mod fd;

@@ -28,3 +28,4 @@ mod shown;
 mod timers;
 
 pub use enter::run;
+pub use forward::{PathRefused, explain_path};

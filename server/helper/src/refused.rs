@@ -21,13 +21,15 @@ pub(crate) struct Refused {
     pub(crate) log: String,
     /// The line that refuses, or the one that allows what then did not work; none where nothing was decided.
     pub(crate) by: Option<By>,
+    /// What the permit says, where it is the one that refuses.
+    pub(crate) reason: Option<Reason>,
 }
 
 impl Refused {
     /// It did not work; client and log hear the same.
     pub(crate) fn failed(what: impl fmt::Display) -> Self {
         let text = what.to_string();
-        Refused { why: Refusal::Failed, log: text.clone(), text, by: None }
+        Refused { why: Refusal::Failed, log: text.clone(), text, by: None, reason: None }
     }
 
     /// No room.
@@ -38,7 +40,13 @@ impl Refused {
     /// The permit does not allow it.
     pub(crate) fn by(by: By, what: impl fmt::Display) -> Self {
         let text = what.to_string();
-        Refused { why: Refusal::Prohibited, log: format!("{text}, decided by {by}"), text, by: Some(by) }
+        Refused {
+            why: Refusal::Prohibited,
+            log: format!("{text}, decided by {by}"),
+            text,
+            by: Some(by),
+            reason: None,
+        }
     }
 }
 
@@ -61,7 +69,13 @@ impl From<policy::Refusal> for Refused {
             | Reason::NoSubsystem
             | Reason::NoTty => Refusal::Prohibited,
         };
-        Refused { why, text: refusal.why.to_string(), log: refusal.to_string(), by: Some(refusal.by) }
+        Refused {
+            why,
+            text: refusal.why.to_string(),
+            log: refusal.to_string(),
+            by: Some(refusal.by),
+            reason: Some(refusal.why),
+        }
     }
 }
 

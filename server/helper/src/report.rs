@@ -67,13 +67,11 @@ impl Monitor {
 
     /// At the end of a turn: sends what waits, log lines, and how many facts were dropped.
     pub(crate) fn settle(&mut self) {
-        let mut lines: Vec<_> = LINES.with_borrow_mut(std::mem::take);
+        let lines: Vec<_> = LINES.with_borrow_mut(std::mem::take);
         if self.dropped > 0 && self.channel.backlog() < WAITING_MAX / 2 {
             let count = std::mem::take(&mut self.dropped);
-            lines.push((
-                LogLevel::Error,
-                format!("{count} events were not logged: the monitor did not keep up"),
-            ));
+            // As for facts.
+            let _ = self.channel.say(&FromHelper::Lost { count }, None);
         }
         for (level, text) in lines {
             if self.channel.backlog() < WAITING_MAX {
@@ -115,7 +113,7 @@ mod tests {
             match other.hear(&mut buffer).unwrap() {
                 Outcome::Message(FromHelper::Event { .. }, None) => facts += 1,
                 Outcome::Message(FromHelper::Idle, None) => idle += 1,
-                Outcome::Message(FromHelper::Log { error: true, text }, None) => said = Some(text),
+                Outcome::Message(FromHelper::Lost { count }, None) => said = Some(count),
                 Outcome::Empty => {}
                 other => panic!("{other:?}"),
             }
@@ -128,7 +126,7 @@ mod tests {
             }
             monitor.settle();
         }
-        let lost: u64 = said.unwrap().split(' ').next().unwrap().parse().unwrap();
+        let lost = said.unwrap();
         assert_eq!((facts + lost, idle), (MANY, 1));
         assert!(lost > 0);
     }

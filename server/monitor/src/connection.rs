@@ -2,6 +2,7 @@
 //! What a message leads to beyond the connection itself (a reader, a login, the end) is told to the server.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use sockward_config::sshd::Config;
@@ -11,6 +12,7 @@ use sockward_privsep::worker::{FromWorker, LogLevel, Start, ToWorker};
 use sockward_sys::log as logging;
 use sockward_sys::spawn::Child;
 
+use crate::audit::AuditSubject;
 use crate::auth::{Auth, ServerSelf, Step, Surroundings};
 use crate::facts::Facts;
 use crate::host_keys::HostKeys;
@@ -73,6 +75,8 @@ pub(crate) struct LoginRef {
     pub(crate) helper: usize,
     pub(crate) id: u64,
     pub(crate) user: String,
+    /// For the audit.
+    pub(crate) subject: Rc<AuditSubject>,
 }
 
 /// What decisions are made from.

@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use sockward_policy::Permit;
 use sockward_privsep::helper::{Event, FromHelper, Login, ToHelper};
 use sockward_sys::link::Link;
 use sockward_sys::unix;
 
+use crate::audit::{Audit, AuditSubject};
 use crate::processes::{Processes, Started};
 
 /// Everything that a helper's rights come from.
@@ -32,6 +34,8 @@ pub(crate) struct Helper {
 struct LoginFacts {
     /// For the log.
     label: String,
+    /// For the audit.
+    subject: Rc<AuditSubject>,
     /// The group that the administrator chose for its sockets.
     group: Option<u32>,
 }
@@ -62,7 +66,7 @@ impl Helpers {
         permit: Permit,
         groups: Vec<String>,
         connection: [String; 4],
-        label: &str,
+        subject: &Rc<AuditSubject>,
         processes: &Processes,
         watch: impl FnOnce(&Helper, usize) -> io::Result<()>,
     ) -> io::Result<Handed> {
@@ -83,9 +87,10 @@ impl Helpers {
         self.next_login += 1;
         let (ours, theirs) = Link::pair()?;
         let helper = self.get_mut(index).ok_or_else(|| io::Error::other("the helper is gone"))?;
+        let label = format!("{} from {} key {}", subject.user, subject.facts, subject.key);
         let group = permit.birth.group.as_ref().filter(|g| g.by_administrator).and_then(|g| g.gid);
-        helper.logins.insert(login, LoginFacts { label: label.to_owned(), group });
-        let message = Login { id: login, permit, connection, label: label.to_owned() };
+        helper.logins.insert(login, LoginFacts { label: label.clone(), subject: Rc::clone(subject), group });
+        let message = Login { id: login, permit, connection, label };
         helper.process.channel.say(&ToHelper::Login(Box::new(message)), Some(theirs.into()))?;
         Ok(Handed { login, link: ours.into(), helper: index })
     }
@@ -132,11 +137,19 @@ impl Helper {
     }
 
     /// The helper says something.
-    pub(crate) fn said(&mut self, message: FromHelper, fd: Option<OwnedFd>) -> io::Result<()> {
+    pub(crate) fn said(
+        &mut self,
+        message: FromHelper,
+        fd: Option<OwnedFd>,
+        audit: &mut Audit,
+    ) -> io::Result<()> {
         match message {
             FromHelper::Event { login, event } => {
-                let label = self.logins.get(&login).map_or("unknown login", |l| l.label.as_str());
-                log_event(label, &event);
+                let Some(facts) = self.logins.get(&login) else {
+                    return Err(io::Error::other("a fact of a login that is not there"));
+                };
+                log_event(&facts.label, &event);
+                audit.event(&facts.subject, &event);
                 Ok(())
             }
             FromHelper::LoginEnded { login } => {
@@ -149,6 +162,14 @@ impl Helper {
             FromHelper::SetGroup { login, id } => {
                 let error = self.set_group(login, fd).err().map(|e| e.to_string());
                 self.process.channel.say(&ToHelper::GroupSet { id, error }, None)
+            }
+            FromHelper::Lost { count } => {
+                log::error!(
+                    "helper of uid {}: {count} events were not logged: the monitor did not keep up",
+                    self.uid()
+                );
+                audit.unsaid(count);
+                Ok(())
             }
             FromHelper::Log { error: true, text } => {
                 log::error!("helper of uid {}: {text}", self.uid());

@@ -10,6 +10,7 @@
 //!                                                          └─ log in  ─▶ helper  (helpers.rs)
 //! ```
 
+mod audit;
 mod auth;
 #[cfg(test)]
 mod auth_tests;
@@ -51,6 +52,11 @@ use host_keys::HostKeys;
 use processes::Processes;
 use server::{Parts, Server};
 use settings::Settings;
+
+/// The configuration that a server with these options would have, or what is wrong with it.
+pub fn configuration(options: &Options) -> Result<Config, Vec<String>> {
+    settings::load(options).map(|settings| settings.config)
+}
 
 /// Runs the server. The status to end with.
 #[must_use]

@@ -31,6 +31,7 @@ impl Server {
         crate::start_log(&self.options, values).map_err(|e| one(e.to_string()))?;
         self.processes.log_level = crate::log_level(&self.options, values).name().to_owned();
         self.identification = crate::identification(values);
+        self.audit.open(values).map_err(one)?;
         self.keys = keys;
         self.settings = fresh;
         crate::write_pid_file(&self.settings.config, &mut self.pid_file).map_err(one)

@@ -14,7 +14,9 @@ use sockward_sys::daemon::PidFile;
 use sockward_sys::signal::{Signal, Signals};
 use sockward_sys::spawn::Child;
 use sockward_sys::tcp::Listener;
+use sockward_sys::time;
 
+use crate::audit::Audit;
 use crate::auth::ServerSelf;
 use crate::connection::{Connection, World};
 use crate::helpers::Helpers;
@@ -80,6 +82,10 @@ pub(crate) struct Server {
     pub(crate) identification: String,
     pub(crate) processes: Processes,
     pub(crate) helpers: Helpers,
+    pub(crate) audit: Audit,
+    /// For the numbers of connections.
+    pub(crate) started: u64,
+    pub(crate) next_connection: u64,
     pub(crate) connections: Vec<Option<Box<Connection>>>,
     pub(crate) startups: Startups,
     pub(crate) listeners: Vec<Listener>,
@@ -120,6 +126,8 @@ pub(crate) struct Parts {
 impl Server {
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
         let Parts { options, settings, keys, me, identification, processes, listeners } = parts;
+        let mut audit = Audit::default();
+        audit.open(settings.config.global()).map_err(io::Error::other)?;
         let single = options.inetd || options.debug > 0;
         Ok(Server {
             options,
@@ -129,6 +137,9 @@ impl Server {
             identification,
             processes,
             helpers: Helpers::default(),
+            audit,
+            started: time::unix_seconds(),
+            next_connection: 0,
             connections: Vec::new(),
             startups: Startups::default(),
             listeners,
@@ -171,6 +182,7 @@ impl Server {
                 }
             }
             self.keep_time();
+            self.audit.flush();
         }
         self.last_things();
         Ok(())
@@ -256,7 +268,7 @@ impl Server {
             let heard =
                 helper.process.channel.flush().and_then(|()| helper.process.channel.hear(&mut self.message));
             let result = match heard {
-                Ok(Outcome::Message(message, fd)) => helper.said(message, fd),
+                Ok(Outcome::Message(message, fd)) => helper.said(message, fd, &mut self.audit),
                 Ok(Outcome::Empty) => return,
                 Ok(Outcome::End) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(e) => Err(e),
@@ -282,6 +294,9 @@ impl Server {
     /// All links end; helpers remove their sockets before they go.
     fn last_things(&mut self) {
         let connections = std::mem::take(&mut self.connections);
+        for login in connections.iter().flatten().filter_map(|c| c.login.as_ref()) {
+            self.audit.end(&login.subject, "the server ends");
+        }
         let mut children: Vec<Child> = connections.into_iter().flatten().filter_map(|c| c.worker).collect();
         children.extend(std::mem::take(&mut self.carriers).into_iter().map(|c| c.process.child));
         children.extend(self.helpers.take_all().into_iter().map(|h| h.process.child));

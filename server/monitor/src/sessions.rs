@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::Interest;
@@ -14,6 +15,7 @@ use sockward_sys::link::Link;
 use sockward_sys::{fd, tcp};
 use sockward_wire::transport::reason;
 
+use crate::audit::AuditSubject;
 use crate::auth::{Accepted, Step};
 use crate::connection::{Connection, LoginRef};
 use crate::facts::Facts;
@@ -294,20 +296,27 @@ impl Server {
         let facts = connection.facts;
         let user = permit.account.name.clone();
         let addresses = facts.ssh_connection();
-        let label = format!("{user} from {facts} key {key}");
+        self.next_connection += 1;
+        let subject = Rc::new(AuditSubject {
+            connection: format!("{:x}-{:x}-{}", self.started, std::process::id(), self.next_connection),
+            user: user.clone(),
+            key: key.clone(),
+            facts,
+        });
         let poll = &self.poll;
         let watch = |helper: &Helper, index| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             watch(poll, helper.process.channel.as_fd(), Source::Helper(index), interest)
         };
-        let handed = self.helpers.log_in(permit, groups, addresses, &label, &self.processes, watch)?;
+        let handed = self.helpers.log_in(permit, groups, addresses, &subject, &self.processes, watch)?;
+        self.audit.login(&subject);
         log::info!("Accepted publickey for {user} from {facts} ssh2: {key}");
         let connection = self.connection(index)?;
         let seat = connection.seat.take();
         let deadline = connection.deadline.take();
         connection.socket = None;
         let readers = std::mem::take(&mut connection.readers);
-        connection.login = Some(LoginRef { helper: handed.helper, id: handed.login, user });
+        connection.login = Some(LoginRef { helper: handed.helper, id: handed.login, user, subject });
         self.deadlines.remove(&(deadline.unwrap_or(self.now), index));
         if let Some(seat) = seat {
             self.startups.leave(seat);
@@ -370,6 +379,7 @@ impl Server {
     fn distrust(&mut self, index: usize, why: &str) {
         let Ok(connection) = self.connection(index) else { return };
         log::error!("worker of {} is not to be trusted: {why}", connection.who());
+        connection.last_word = Some(format!("its worker is not to be trusted: {why}"));
         let carrier = connection.carrier;
         if let Some(worker) = &connection.worker {
             let _ = worker.kill();
@@ -385,7 +395,8 @@ impl Server {
     fn ended(&mut self, index: usize) {
         let Ok(connection) = self.connection(index) else { return };
         let phase = if connection.login.is_some() { "" } else { " [preauth]" };
-        let why = connection.last_word.take().unwrap_or_else(|| "the worker process has gone".to_owned());
+        let why =
+            connection.last_word.get_or_insert_with(|| "the worker process has gone".to_owned()).clone();
         log::info!("Connection closed by {}{phase}: {why}", connection.who());
         self.forget(index);
     }
@@ -400,6 +411,8 @@ impl Server {
             self.startups.leave(seat);
         }
         if let Some(login) = &connection.login {
+            let why = connection.last_word.as_deref().unwrap_or("the server ended it");
+            self.audit.end(&login.subject, why);
             self.helpers.end_login(login.helper, login.id);
         }
         if let Some(socket) = &connection.socket {

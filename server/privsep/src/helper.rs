@@ -65,6 +65,11 @@ pub enum FromHelper {
     /// No login and no command is left. The helper may be let go, by closing its link, if no login has been
     /// sent to it meanwhile: only the monitor knows that.
     Idle,
+    /// So many facts were not told, because the monitor did not keep up.
+    Lost {
+        /// How many.
+        count: u64,
+    },
     /// A line for the log.
     Log {
         /// Whether it is an error.

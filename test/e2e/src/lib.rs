@@ -3,6 +3,8 @@
 //! | tests | what they show |
 //! | --- | --- |
 //! | `access` | who may listen, open and connect: every row, allowed and refused |
+//! | `audit` | what each step leaves in the audit log |
+//! | `explain` | that it says what the server does |
 //! | `files` | sockets belong to the login, and nothing of anybody else's is touched |
 //! | `endings` | whoever ends, and however, no socket stays behind |
 //! | `logins` | who may not log in; what a login's commands find themselves in |

@@ -20,6 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reader", &["wire", "config", "policy", "privsep", "sys"]),
     ("helper", &["wire", "policy", "privsep", "sys"]),
     ("relay", &["wire", "policy", "sys"]),
+    // Above the server, which does not know of it.
+    ("explain", &["wire", "crypto", "config", "policy", "privsep", "sys", "monitor", "helper"]),
     ("client", &["wire", "crypto", "proto", "policy", "config", "drive", "sys"]),
 ];
 

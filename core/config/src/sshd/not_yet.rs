@@ -5,7 +5,7 @@
 use crate::lex::Word;
 
 /// Keywords of sshd_config, and the arguments (joined by blanks) that ask for nothing.
-pub const KEYWORDS: &[(&str, &[&str])] = &[("AuditLog", &["none"]), ("UseDNS", &["no"])];
+pub const KEYWORDS: &[(&str, &[&str])] = &[("UseDNS", &["no"])];
 
 /// Options of authorized_keys; a key that has one is refused.
 pub const KEY_OPTIONS: &[&str] = &[];

@@ -119,6 +119,11 @@ impl Facility {
     pub fn from_name(name: &str) -> Option<Facility> {
         Facility::ALL.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| Facility(*value))
     }
+
+    /// As in a message's priority (RFC 3164 section 4.1.1), already multiplied by 8.
+    pub(crate) fn code(self) -> u32 {
+        self.0.unsigned_abs()
+    }
 }
 
 #[cfg(test)]

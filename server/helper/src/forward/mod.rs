@@ -12,3 +12,4 @@ mod socket;
 pub(crate) use held::{Conflicts, HeldNames};
 pub(crate) use listen::Listeners;
 pub(crate) use open::Opens;
+pub use paths::{PathRefused, explain_path};

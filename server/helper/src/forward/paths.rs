@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sockward_policy::{By, Decision, ListKind, PathFacts, Permit, pattern_directories};
+use sockward_policy::{By, Decision, ListKind, PathFacts, Permit, Reason, pattern_directories};
 use sockward_sys::path::{Place, ResolvedDir, WalkError};
 use sockward_wire::SocketPath;
 
@@ -49,6 +49,28 @@ pub(super) fn permitted(permit: &Permit, asked: &[u8], way: &Way) -> Result<(Pla
     match (way.decide)(permit, PathFacts { resolved: &resolved, directories: &directories }) {
         Decision::Allowed { by, grant: () } => Ok((place?, by)),
         Decision::Refused(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Why a path may not be used, for `explain`.
+#[derive(Clone, Debug)]
+pub struct PathRefused {
+    /// In words, with the line that decided.
+    pub why: String,
+    /// The permit's reason; none where the path leads nowhere.
+    pub reason: Option<Reason>,
+}
+
+/// What a helper with the rights of this process would decide on a path: where it really is, and the line that
+/// allows it. For `explain`: nothing is done with the path.
+pub fn explain_path(permit: &Permit, list: ListKind, asked: &[u8]) -> Result<(Vec<u8>, By), PathRefused> {
+    let way = match list {
+        ListKind::PermitOpen => &OPEN,
+        ListKind::PermitListen => &LISTEN,
+    };
+    match permitted(permit, asked, way) {
+        Ok((place, by)) => Ok((place.path(), by)),
+        Err(refused) => Err(PathRefused { why: refused.log, reason: refused.reason }),
     }
 }
 
