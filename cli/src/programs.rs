@@ -14,6 +14,11 @@ struct Program {
 const PROGRAMS: &[Program] = &[
     Program { name: "ssh", about: "client; takes ssh(1)'s flags and ssh_config(5)", run: ssh::main },
     Program {
+        name: "gate",
+        about: "far end of forwardings over any SSH server, as a forced command",
+        run: sockward_gate::run,
+    },
+    Program {
         name: "relay",
         about: "joins two addresses: stdio, tcp, unix, exec; takes socat's spellings",
         run: sockward_relay::relay,

@@ -21,6 +21,7 @@ mod writer;
 pub mod agent;
 pub mod auth;
 pub mod channel;
+pub mod gate;
 pub mod global;
 pub mod names;
 pub mod number;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use sockward_crypto::SystemRandom;
-use sockward_drive::{Env, Handler, Net, PumpEvent, Session};
+use sockward_drive::{Env, Handler, Net, PumpEvent, Session, Subject};
 use sockward_privsep::worker::{
     AuthAnswer, AuthMethod, AuthRequest, FromWorker, SignRequest, Start, ToWorker,
 };
@@ -20,6 +20,7 @@ use sockward_sys::link::Link;
 use sockward_wire::Put;
 
 use crate::login::Login;
+use crate::process;
 
 /// Messages taken off a link before the connection's descriptors have their turn.
 const MESSAGES_AT_ONCE: usize = 256;
@@ -45,7 +46,7 @@ pub(crate) struct Application {
 
 /// Why a link is of no more use to us.
 #[derive(Debug)]
-pub(crate) enum LinkEnd {
+pub enum LinkEnd {
     /// The other process has gone, or said something it may not.
     Broken(String),
     /// The connection ended over what it said.
@@ -162,7 +163,8 @@ impl Application {
             }
             (AuthAnswer::KeyAcceptable, None) => session.conn.auth_key_acceptable(question)?,
             (AuthAnswer::Success(logged_in), Some(fd)) => {
-                self.login = Some(Login::new(self.index, Link::from_fd(fd)?, &logged_in, env)?);
+                let token = Subject::App(process::helper_link(self.index)).token();
+                self.login = Some(Login::new(token, Link::from_fd(fd)?, &logged_in, env)?);
                 session.conn.set_keep_alive(match logged_in.alive_interval {
                     0 => None,
                     seconds => Some(KeepAlive {
@@ -188,15 +190,7 @@ impl Application {
         buffer: &mut [u8],
     ) -> std::result::Result<bool, LinkEnd> {
         let Some(login) = &mut self.login else { return Ok(false) };
-        login.helper.flush()?;
-        for _ in 0..MESSAGES_AT_ONCE {
-            match login.helper.hear(buffer)? {
-                Outcome::Message(answer, fd) => login.answered(answer, fd, session, env)?,
-                Outcome::Empty => return Ok(false),
-                Outcome::End => return Err(LinkEnd::Broken("the user's helper process has gone".into())),
-            }
-        }
-        Ok(true)
+        login.hear(session, env, buffer)
     }
 
     fn ask_monitor(&mut self, message: &FromWorker) -> Result<()> {

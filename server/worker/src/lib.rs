@@ -7,6 +7,8 @@
 //!                       ▲                                    │      └──▶ helper: open, listen, execute
 //!                       └──── connected descriptors ◀────────┘
 //! ```
+//!
+//! [`Login`], the part behind the login, serves the gate too, which has no other.
 
 mod application;
 mod enter;
@@ -18,4 +20,6 @@ mod process;
 mod sessions;
 mod timers;
 
+pub use application::LinkEnd;
 pub use enter::run;
+pub use login::Login;

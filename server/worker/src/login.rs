@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-use mio::Interest;
 use mio::unix::SourceFd;
-use sockward_drive::{Env, PumpEvent, Session, Subject};
-use sockward_privsep::Channel;
+use mio::{Interest, Token};
+use sockward_drive::{Env, PumpEvent, Session};
 use sockward_privsep::login::{Answer, Refusal, Request};
 use sockward_privsep::worker::LoggedIn;
+use sockward_privsep::{Channel, Outcome};
 use sockward_proto::event::{ChannelRequest, GlobalQuestion, OpenQuestion, RequestQuestion};
 use sockward_proto::{Error, Event, Result};
 use sockward_sys::link::Link;
@@ -19,12 +19,14 @@ use sockward_wire::channel::open_failure;
 use crate::application::LinkEnd;
 use crate::forwards::Forwards;
 use crate::idle::Idle;
-use crate::process;
 use crate::sessions::Sessions;
 
+/// Messages taken off a helper's link before the connection's descriptors have their turn.
+const MESSAGES_AT_ONCE: usize = 256;
+
 /// One login's link and what goes on over it.
-pub(crate) struct Login {
-    pub(crate) helper: Channel<Request, Answer>,
+pub struct Login {
+    helper: Channel<Request, Answer>,
     asked: HashMap<u64, Asked>,
     next: u64,
     forwards: Forwards,
@@ -70,15 +72,15 @@ impl Helper<'_> {
 }
 
 impl Login {
-    pub(crate) fn new(
-        index: usize,
+    /// Has the link watched as `token`.
+    pub fn new(
+        token: Token,
         link: Link,
         logged_in: &LoggedIn,
         env: &mut Env<'_>,
     ) -> std::io::Result<Self> {
         let helper: Channel<Request, Answer> = Channel::plain(link);
         let fd = std::os::fd::AsFd::as_fd(&helper).as_raw_fd();
-        let token = Subject::App(process::helper_link(index)).token();
         env.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Login {
             helper,
@@ -97,18 +99,18 @@ impl Login {
     }
 
     /// When something of it is due if nothing happens before.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.idle.deadline()
     }
 
     /// Closes what has not been used for too long.
-    pub(crate) fn keep_time(&mut self, session: &mut Session, now: Instant) -> Result<()> {
+    pub fn keep_time(&mut self, session: &mut Session, now: Instant) -> Result<()> {
         self.idle.enforce(session, now)
     }
 
     /// At the end of a turn: notes whether there are channels, and tells the helper of a sign of life that it
     /// waits for.
-    pub(crate) fn note_use(&mut self, session: &Session, now: Instant) {
+    pub fn note_use(&mut self, session: &Session, now: Instant) {
         if self.asked_alive.is_some_and(|asked| session.conn.last_heard() >= asked) {
             self.asked_alive = None;
             // A helper that does not listen any more ends the connection at the next turn.
@@ -122,7 +124,7 @@ impl Login {
     }
 
     /// Something happened on the connection layer.
-    pub(crate) fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
+    pub fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
         let (forwards, sessions, mut helper) = self.split();
         match event {
             Event::OpenRequested(question) => match question.kind {
@@ -161,7 +163,7 @@ impl Login {
     }
 
     /// Something happened to a channel's descriptors.
-    pub(crate) fn pump(&mut self, session: &mut Session, event: PumpEvent) -> Result<()> {
+    pub fn pump(&mut self, session: &mut Session, event: PumpEvent) -> Result<()> {
         let (forwards, sessions, mut helper) = self.split();
         match event {
             PumpEvent::InputEnded(channel) => sessions.input_ended(channel, session),
@@ -170,8 +172,31 @@ impl Login {
         }
     }
 
-    /// The helper says something.
-    pub(crate) fn answered(
+    /// Takes what the helper says. True if there is more to take.
+    pub fn hear(
+        &mut self,
+        session: &mut Session,
+        env: &mut Env<'_>,
+        buffer: &mut [u8],
+    ) -> std::result::Result<bool, LinkEnd> {
+        self.helper.flush()?;
+        for _ in 0..MESSAGES_AT_ONCE {
+            match self.helper.hear(buffer)? {
+                Outcome::Message(answer, fd) => self.answered(answer, fd, session, env)?,
+                Outcome::Empty => return Ok(false),
+                Outcome::End => return Err(LinkEnd::Broken("the user's helper process has gone".into())),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A buffer for [`Self::hear`].
+    #[must_use]
+    pub fn buffer() -> Vec<u8> {
+        Channel::<Request, Answer>::buffer()
+    }
+
+    fn answered(
         &mut self,
         answer: Answer,
         fd: Option<OwnedFd>,

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker", &["wire", "crypto", "proto", "privsep", "drive", "sys"]),
     ("reader", &["wire", "config", "policy", "privsep", "sys"]),
     ("helper", &["wire", "policy", "privsep", "sys"]),
+    ("gate", &["wire", "crypto", "proto", "policy", "privsep", "drive", "worker", "sys"]),
     ("relay", &["wire", "policy", "sys"]),
     // Above the server, which does not know of it.
     ("explain", &["wire", "crypto", "config", "policy", "privsep", "sys", "monitor", "helper"]),
