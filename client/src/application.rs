@@ -53,6 +53,12 @@ impl Application {
         }
     }
 
+    /// The stream leads to a gate: the other `ssh` has seen to host key and login.
+    pub(crate) fn behind_gate(&mut self) {
+        self.stage = Stage::Session;
+        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), Trust::Full));
+    }
+
     /// How far the connection has come.
     pub(crate) fn stage(&self) -> Stage {
         self.stage

@@ -50,7 +50,7 @@ fn rekey_limit(settings: &Settings) -> RekeyLimit {
     }
 }
 
-fn keep_alive(settings: &Settings) -> Option<KeepAlive> {
+pub(crate) fn keep_alive(settings: &Settings) -> Option<KeepAlive> {
     let interval = Duration::from_secs(settings.server_alive_interval.0.into());
     // OpenSSH gives up at once with a count of 0, where ours would never.
     let count_max = settings.server_alive_count_max.max(1);

@@ -19,6 +19,7 @@ mod connect;
 mod control;
 mod escape;
 mod forwards;
+mod gate;
 mod handshake;
 mod jobs;
 mod login;
@@ -51,7 +52,7 @@ pub(crate) const VERSION: &str = concat!("Sockward_", env!("CARGO_PKG_VERSION"))
 #[must_use]
 pub fn run(args: Vec<OsString>) -> u8 {
     sockward_sys::signal::ignore_sigpipe();
-    match start::start(args) {
+    match start::start(gate::long_option(args)) {
         Ok(Start::Done) => 0,
         Ok(Start::Connect(plan)) => match control::client::attempt(&plan) {
             Attempt::NoMaster => process::run(*plan),

@@ -1,8 +1,9 @@
 //! What one run of the client is to do: the configuration, and what the command line says beside it.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
-use sockward_config::ssh::{Configuration, ControlCommand, SessionType};
+use sockward_config::ssh::{Configuration, ControlCommand, SessionType, Via};
 
 /// What is to be done. It does not change during the run.
 pub(crate) struct Plan {
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) terminal: bool,
     /// Whether messages go to standard error.
     pub(crate) logs_to_stderr: bool,
+    /// `Via gate`: the program that leads to it, and its arguments.
+    pub(crate) far_command: Option<(PathBuf, Vec<OsString>)>,
     /// The user's home directory.
     pub(crate) home: OsString,
 }
@@ -39,8 +42,13 @@ impl Plan {
         settings.proxy_command.is_some() || settings.proxy_jump.is_some()
     }
 
+    /// Whether forwardings go over a gate, which has no sessions.
+    pub(crate) fn is_via_gate(&self) -> bool {
+        self.configuration.settings.via == Via::Gate
+    }
+
     /// Whether a session channel is opened.
     pub(crate) fn has_session(&self) -> bool {
-        self.configuration.settings.session_type != SessionType::None
+        self.configuration.settings.session_type != SessionType::None && !self.is_via_gate()
     }
 }

@@ -24,7 +24,7 @@ use crate::login::Lasting;
 use crate::plan::Plan;
 use crate::proxy::{self, Proxy};
 use crate::watched::Watched;
-use crate::{FAILURE, handshake, messages};
+use crate::{FAILURE, gate, handshake, messages};
 
 /// The one session's number.
 const SESSION: usize = 0;
@@ -146,6 +146,10 @@ impl Process {
 
     /// Sets out for the server.
     fn connect(&mut self) -> io::Result<()> {
+        if self.plan.is_via_gate() {
+            let (net, proxy) = gate::start(&self.plan, &self.signals).map_err(io::Error::other)?;
+            return self.begin_behind_gate(net, proxy);
+        }
         if self.plan.has_proxy() {
             let (net, proxy) = proxy::start(&self.plan, &self.jobs).map_err(io::Error::other)?;
             let timeout = self.plan.configuration.settings.connect_timeout.0;
@@ -170,6 +174,17 @@ impl Process {
         let session = session.map_err(io::Error::other)?;
         let app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), address);
         let connected = Connected { session, app, proxy, address, deadline };
+        self.stage = Stage::Connected(Box::new(connected));
+        Ok(())
+    }
+
+    /// The gate is reached: there is nothing before the connection layer.
+    fn begin_behind_gate(&mut self, net: Net, proxy: Proxy) -> io::Result<()> {
+        let keep_alive = handshake::keep_alive(&self.plan.configuration.settings);
+        let session = gate::session(net, SESSION, keep_alive, self.poll.registry())?;
+        let mut app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), None);
+        app.behind_gate();
+        let connected = Connected { session, app, proxy: Some(proxy), address: None, deadline: None };
         self.stage = Stage::Connected(Box::new(connected));
         Ok(())
     }

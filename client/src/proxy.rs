@@ -72,7 +72,7 @@ pub(crate) fn start(plan: &Plan, jobs: &Jobs) -> Result<(Net, Proxy), String> {
             let argv: Vec<OsString> = std::iter::once("ssh".into()).chain(arguments).collect();
             let shown: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
             log::debug!("Setting implicit ProxyCommand from ProxyJump: {}", shown.join(" "));
-            Command::Program(argv)
+            Command::Program(PathBuf::from(OURSELVES), argv)
         }
         None => {
             let command = plan.configuration.proxy_command().map_err(|e| format!("ProxyCommand: {e}"))?;
@@ -85,9 +85,14 @@ pub(crate) fn start(plan: &Plan, jobs: &Jobs) -> Result<(Net, Proxy), String> {
     run(&tool).map_err(|e| format!("cannot run the proxy command: {e}"))
 }
 
+/// Runs a program between us and the far end: its standard input and output are the stream.
+pub(crate) fn through(program: PathBuf, argv: Vec<OsString>) -> io::Result<(Net, Proxy)> {
+    run(&Command::Program(program, argv))
+}
+
 enum Command {
     Shell(OsString),
-    Program(Vec<OsString>),
+    Program(PathBuf, Vec<OsString>),
 }
 
 fn run(command: &Command) -> io::Result<(Net, Proxy)> {
@@ -97,8 +102,8 @@ fn run(command: &Command) -> io::Result<(Net, Proxy)> {
     let (stdin_end, stdout_end, stderr) = (stdin.as_fd(), stdout.as_fd(), stderr.as_fd());
     let tool = match command {
         Command::Shell(text) => start::shell(text, stdin_end, stdout_end, stderr),
-        Command::Program(argv) => Tool {
-            program: PathBuf::from(OURSELVES),
+        Command::Program(program, argv) => Tool {
+            program: program.clone(),
             argv: argv.clone(),
             env: Vec::new(),
             stdin: stdin_end,

@@ -174,7 +174,7 @@ impl Login {
     fn set_up(&mut self, session: &mut Session, env: &mut Env<'_>, listeners: &mut Listeners) -> Result<()> {
         self.state = State::Running;
         let plan = Arc::clone(&self.plan);
-        let ours = session.conn.peer_version().starts_with(OURS);
+        let ours = plan.is_via_gate() || session.conn.peer_version().starts_with(OURS);
         if let Some(target) = &plan.configuration.stdio_forward {
             if let Some(remedy) = stdio_remedy(target).filter(|_| !ours) {
                 self.fatal(&remedy);

@@ -9,7 +9,7 @@
 mod algorithms;
 mod machine;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -18,12 +18,13 @@ use sockward_config::choice::LogLevel;
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{
     self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, ControlCommand, ControlMaster,
-    Invocation, Remark, RequestTty, SessionType, Severity, USAGE,
+    Invocation, Remark, RequestTty, SessionType, Severity, Transport, USAGE, Via,
 };
 use sockward_sys::log as logger;
 
 pub(crate) use machine::{ThisMachine, shell};
 
+use crate::gate;
 use crate::plan::Plan;
 use algorithms::Supported;
 
@@ -45,7 +46,7 @@ pub(crate) struct Failed;
 pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
     let supported = Supported::new();
     let names = supported.algorithms();
-    let action = ssh::parse_arguments(args.into_iter().skip(1), &ThisMachine, &names);
+    let action = ssh::parse_arguments(args.iter().skip(1).cloned(), &ThisMachine, &names);
     let invocation = match action {
         Ok(Action::Run(invocation)) => invocation,
         Ok(Action::Query(query)) => {
@@ -77,7 +78,9 @@ pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
         return Err(Failed);
     }
     refuse_what_is_missing(&invocation, &configuration).map_err(fatal)?;
-    Ok(Start::Connect(Box::new(plan(&invocation, configuration))))
+    let mut plan = plan(&invocation, configuration);
+    lead_to_gate(&mut plan, &args).map_err(fatal)?;
+    Ok(Start::Connect(Box::new(plan)))
 }
 
 /// A fault of the command line, before there is a logger.
@@ -207,6 +210,26 @@ fn refuse_what_is_missing(invocation: &Invocation, configuration: &Configuration
     }
 }
 
+/// `Via gate`: what is run to reach it, and that there is something to do there.
+fn lead_to_gate(plan: &mut Plan, args: &[OsString]) -> Result<(), String> {
+    let settings = &plan.configuration.settings;
+    if !plan.is_via_gate() {
+        return match settings.transport {
+            Transport::Own => Ok(()),
+            Transport::Ssh => Err("Transport ssh serves a gate alone: Via gate is missing".to_owned()),
+        };
+    }
+    let forwards = [&settings.local_forwards.0, &settings.remote_forwards.0, &settings.dynamic_forwards.0];
+    if forwards.iter().all(|all| all.is_empty()) && plan.configuration.stdio_forward.is_none() {
+        return Err("Via gate: a gate forwards and does nothing else; -L, -R, -D or -W is missing".to_owned());
+    }
+    let command = Some(plan.configuration.command.as_slice()).filter(|command| !command.is_empty());
+    let command = command.map(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes);
+    let found = gate::ssh_command(args, settings.transport, command);
+    plan.far_command = Some(found.ok_or("Transport ssh: there is no ssh on the PATH")?);
+    Ok(())
+}
+
 fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
     let config_file = match &invocation.config_file {
         ConfigFile::Usual => None,
@@ -218,6 +241,7 @@ fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
         control: invocation.control,
         config_file,
         verbosity: invocation.verbosity,
+        far_command: None,
         logs_to_stderr: invocation.log_file.is_none() && !invocation.syslog,
         home: ThisMachine.home(None).unwrap_or_default(),
         configuration,
@@ -232,7 +256,7 @@ fn wants_terminal(configuration: &Configuration, stdin_is_terminal: bool) -> boo
         RequestTty::Yes | RequestTty::Force => true,
         RequestTty::Auto => configuration.command.is_empty(),
     };
-    if !wanted || settings.session_type == SessionType::None {
+    if !wanted || settings.session_type == SessionType::None || settings.via == Via::Gate {
         return false;
     }
     let can = stdin_is_terminal && !settings.stdin_null || settings.request_tty == RequestTty::Force;

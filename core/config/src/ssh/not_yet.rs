@@ -42,11 +42,9 @@ pub const NOT_YET: &[(&str, Severity, &str)] = &[
     ("RevokedHostKeys", Severity::Refuse, "such a list is not read; use @revoked lines in known_hosts"),
     ("SecurityKeyProvider", Severity::Note, "security keys are used through an agent alone"),
     ("TargetOwner", Severity::Refuse, "the owner of a far socket is not checked"),
-    ("Transport", Severity::Refuse, "only the built-in SSH client is used"),
     ("Tunnel", Severity::Refuse, "tunnel devices are not forwarded"),
     ("VerifyHostKeyDNS", Severity::Warn, "host keys are not looked up in DNS, unknown ones are asked about"),
     ("VersionAddendum", Severity::Note, "it is not sent"),
-    ("Via", Severity::Refuse, "only the server's own forwarding is used"),
     ("VisualHostKey", Severity::Note, "host keys are shown by their fingerprints"),
 ];
 

@@ -232,8 +232,6 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
         "Reconnect yes",
         "TargetOwner bob",
         "PermitPeer bob @vnc",
-        "Via gate",
-        "Transport ssh",
         "CanonicalizeHostname yes",
         "ProxyUseFdpass yes",
         "Tunnel yes",
