@@ -73,12 +73,7 @@ impl Helper<'_> {
 
 impl Login {
     /// Has the link watched as `token`.
-    pub fn new(
-        token: Token,
-        link: Link,
-        logged_in: &LoggedIn,
-        env: &mut Env<'_>,
-    ) -> std::io::Result<Self> {
+    pub fn new(token: Token, link: Link, logged_in: &LoggedIn, env: &mut Env<'_>) -> std::io::Result<Self> {
         let helper: Channel<Request, Answer> = Channel::plain(link);
         let fd = std::os::fd::AsFd::as_fd(&helper).as_raw_fd();
         env.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)?;
