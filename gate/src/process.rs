@@ -123,12 +123,7 @@ impl Process {
         let mut buffers = Buffers::default();
         let mut env = Env { registry: poll.registry(), buffers: &mut buffers, now };
         // No time is up for channels; silence is the connection's to judge.
-        let never = LoggedIn {
-            alive_interval: 0,
-            alive_count_max: 0,
-            channel_timeouts: Vec::new(),
-            unused_timeout: 0,
-        };
+        let never = LoggedIn::default();
         let login = Login::new(Subject::App(LINK).token(), link, &never, &mut env)?;
         Ok(Process {
             poll,

@@ -88,7 +88,7 @@ pub enum AuthAnswer {
 }
 
 /// What a worker needs to know of a login.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedIn {
     /// `ClientAliveInterval`, seconds; 0 = off.
     pub alive_interval: u64,
