@@ -12,6 +12,7 @@
 //! | `worker` | what a worker that was taken over can still do |
 //! | `monitor` | what the monitor believes of what such a worker says |
 //! | `ordinary` | the server of a user without rights and without a configuration |
+//! | `gate` | the gate behind stock sshd: policy, peers, endings, hostile near ends |
 //! | `recipes` | the command lines that this project exists for, word for word |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

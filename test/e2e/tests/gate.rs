@@ -1,0 +1,309 @@
+//! The gate: the whole feature over stock sshd, as root with alex, bob and eve. alex's key has a forced command; she
+//! shares a service from her machine, bob may use it, eve may not.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sockward_test_e2e::support::{
+    Client, Kind, Origin, Running, Server, ServerSetup, Service, has_program, sockward, users, wait_until,
+};
+use sockward_test_e2e::{alex_and_bob, as_root, names};
+
+/// A stock server whose only key runs a gate, and a directory of alex's for its sockets.
+struct Far {
+    server: Server,
+    sockets: PathBuf,
+}
+
+impl Far {
+    /// `flags`: the gate's, with SOCKETS for the directory.
+    fn new(flags: &str) -> Far {
+        let sockets = std::env::temp_dir().join(format!("sockward-gate-{}-{}", std::process::id(), next()));
+        std::fs::create_dir(&sockets).unwrap();
+        let flags = flags.replace("SOCKETS", &sockets.display().to_string());
+        let key_options = format!("command=\"{} gate {flags}\",restrict", sockward().display());
+        let server = Server::start(Kind::OpenSsh, &ServerSetup { key_options, ..ServerSetup::default() });
+        let (alex, _) = alex_and_bob();
+        std::os::unix::fs::chown(&sockets, Some(alex.uid), Some(alex.gid)).unwrap();
+        Far { server, sockets }
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        self.sockets.join(name)
+    }
+
+    /// `-R SOCKET:ORIGIN` through the gate, by one of the two programs that speak SSH.
+    fn share(&self, socket: &Path, target: &str, transport: &str) -> Running {
+        let running = Client::new(Kind::Ours, &self.server)
+            .args(["-o", "Via=gate", "-o", &format!("Transport={transport}")])
+            .args(["-R", &format!("{}:{target}", socket.display())])
+            .forward();
+        wait_until("the gate listens", || {
+            assert!(!running.log().contains("failed"), "{}", running.log());
+            is_socket(socket)
+        });
+        running
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.sockets);
+    }
+}
+
+fn next() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn address(origin: &Origin) -> String {
+    format!("127.0.0.1:{}", origin.port)
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
+}
+
+/// Whether a gate or its helper is there whose command line names this directory, or whose parent did.
+fn gates_of(far: &Far) -> Vec<String> {
+    let out = Command::new("ps").args(["-eo", "pid,args", "-ww"]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let needle = far.sockets.display().to_string();
+    text.lines().filter(|l| l.contains(" gate ") && l.contains(&needle)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_thousand_requests_by_fifty_at_once_are_a_thousand_right_answers() {
+    if !as_root() || !has_program("curl") {
+        return;
+    }
+    for transport in ["own", "ssh"] {
+        let far = Far::new("--permit-listen SOCKETS/%u.sock --mode 0666");
+        let origin = Origin::tcp(Service::Page("the page"));
+        let (alex, bob) = alex_and_bob();
+        let socket = far.socket(&format!("{}.sock", alex.name));
+        let running = far.share(&socket, &address(&origin), transport);
+        assert_eq!(std::fs::metadata(&socket).unwrap().uid(), alex.uid);
+        let right = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..50 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let mut stream = UnixStream::connect(&socket).unwrap();
+                        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+                        let mut answer = String::new();
+                        stream.read_to_string(&mut answer).unwrap();
+                        let ok = answer.starts_with("HTTP/1") && answer.ends_with("the page");
+                        right.fetch_add(usize::from(ok), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(right.into_inner(), 1000, "{transport}: {}", running.log());
+        let out = bob
+            .command("curl")
+            .args(["-sS", "--unix-socket"])
+            .arg(&socket)
+            .arg("http://x/")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout), "the page");
+        drop(running);
+        wait_until("the socket is gone", || names(&far.sockets).is_empty());
+        wait_until("the gate is gone", || gates_of(&far).is_empty());
+    }
+}
+
+#[test]
+fn half_close_is_carried_and_a_stalled_reader_stops_nobody() {
+    if !as_root() {
+        return;
+    }
+    let far = Far::new("--permit-listen SOCKETS/*");
+    let (count, stall) = (Origin::tcp(Service::CountToEnd), Origin::tcp(Service::Stall));
+    let (counted, stalled) = (far.socket("count"), far.socket("stall"));
+    let running = Client::new(Kind::Ours, &far.server)
+        .args(["-o", "Via=gate"])
+        .args(["-R", &format!("{}:{}", counted.display(), address(&count))])
+        .args(["-R", &format!("{}:{}", stalled.display(), address(&stall))])
+        .forward();
+    wait_until("the gate listens", || is_socket(&counted) && is_socket(&stalled));
+    // Writers whose data nobody reads, until nothing more is taken.
+    let writers: Vec<UnixStream> = (0..4).map(|_| UnixStream::connect(&stalled).unwrap()).collect();
+    for mut writer in &writers {
+        writer.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        while writer.write(&[0; 65_536]).is_ok() {}
+    }
+    let upload = Origin::pattern(7, 64 << 20);
+    let sizes: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut stream = UnixStream::connect(&counted).unwrap();
+                    stream.write_all(&upload).unwrap();
+                    stream.shutdown(std::net::Shutdown::Write).unwrap();
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).unwrap();
+                    answer.trim().to_owned()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(sizes, vec![(64 << 20).to_string(); 4], "{}", running.log());
+}
+
+#[test]
+fn whoever_is_killed_no_socket_and_no_process_stays() {
+    if !as_root() {
+        return;
+    }
+    for victim in ["client", "gate", "server's session"] {
+        let far = Far::new("--permit-listen SOCKETS/*");
+        let origin = Origin::tcp(Service::Echo);
+        let socket = far.socket("s");
+        let running = far.share(&socket, &address(&origin), "ssh");
+        let _busy: Vec<UnixStream> = (0..5)
+            .map(|_| {
+                let mut stream = UnixStream::connect(&socket).unwrap();
+                stream.write_all(b"x").unwrap();
+                stream
+            })
+            .collect();
+        let kill = |pid: &str| assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+        match victim {
+            "client" => kill(&running.pid().to_string()),
+            "gate" => {
+                for line in gates_of(&far) {
+                    kill(line.split_whitespace().next().unwrap());
+                }
+            }
+            // Both processes that a stock server has for a session.
+            _ => sessions_of(far.server.pid()).iter().for_each(|pid| kill(pid)),
+        }
+        wait_until(&format!("{victim}: the socket is gone"), || names(&far.sockets).is_empty());
+        wait_until(&format!("{victim}: the gate is gone"), || gates_of(&far).is_empty());
+    }
+}
+
+/// The sshd processes below one.
+fn sessions_of(pid: u32) -> Vec<String> {
+    let out = Command::new("ps").args(["-eo", "pid=,ppid=,comm="]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let mut found = vec![pid.to_string()];
+    for _ in 0..3 {
+        for row in rows.iter().filter(|row| row.get(2).is_some_and(|name| name.starts_with("sshd"))) {
+            if found.iter().any(|p| p == row[1]) && !found.iter().any(|p| p == row[0]) {
+                found.push(row[0].to_owned());
+            }
+        }
+    }
+    found.split_off(1)
+}
+
+#[test]
+fn policy_peers_and_audit() {
+    if !as_root() || !has_program("curl") {
+        return;
+    }
+    let [alex, bob, eve] = users();
+    let far = Far::new(&format!(
+        "--permit-listen SOCKETS/vnc --mode 0666 --permit-peer {} --audit SOCKETS/audit",
+        bob.name
+    ));
+    let origin = Origin::tcp(Service::Page("for bob"));
+    let socket = far.socket("vnc");
+    let running = far.share(&socket, &address(&origin), "own");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o666);
+    let ask = |user: &sockward_test_e2e::support::User| {
+        let out = user
+            .command("curl")
+            .args(["-s", "--unix-socket"])
+            .arg(&socket)
+            .arg("http://x/")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    assert_eq!(ask(bob), "for bob");
+    assert_eq!((ask(eve).as_str(), ask(alex).as_str()), ("", ""), "the list is exact");
+    drop(running);
+    wait_until("the socket is gone", || !is_socket(&socket));
+    // What the key does not name is refused, and the reason reaches the near end.
+    for spec in [format!("{}:h:1", far.socket("other").display()), "127.0.0.1:0:h:1".to_owned()] {
+        let out = Client::new(Kind::Ours, &far.server)
+            .args(["-o", "Via=gate", "-o", "ExitOnForwardFailure=yes", "-N", "-R", &spec])
+            .run("");
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && text.contains("PermitListen"), "{spec}: {text}");
+    }
+    let audit = std::fs::read_to_string(far.socket("audit")).unwrap();
+    let said = |words: &[&str]| audit.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    let uid = |user: &sockward_test_e2e::support::User| format!("\"uid\":{}", user.uid);
+    assert!(said(&["\"event\":\"connection\"", &uid(bob), "accepted"]), "{audit}");
+    assert!(said(&["\"event\":\"connection\"", &uid(eve), "refused", "PermitPeer"]), "{audit}");
+    assert!(said(&["\"event\":\"listen\"", "refused", "--permit-listen"]), "{audit}");
+}
+
+/// A gate as a child, with pipes.
+fn gate() -> Child {
+    let mut command = Command::new(sockward());
+    command.args(["gate", "--permit-any"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn a_hostile_near_end_is_closed_with_a_message() {
+    let packet = |payload: &[u8]| {
+        let padding = 4 + (16 - (payload.len() + 5 + 4) % 8) % 8;
+        let len = u32::try_from(payload.len() + padding + 1).unwrap();
+        [&len.to_be_bytes()[..], &[u8::try_from(padding).unwrap()], payload, &vec![0; padding][..]].concat()
+    };
+    let open = [&[90][..], &12_u32.to_be_bytes(), b"direct-tcpip", &[0; 12]].concat();
+    for (what, bytes) in [
+        ("garbage", vec![0xff; 4096]),
+        ("a packet of 4 GiB", u32::MAX.to_be_bytes().repeat(64)),
+        ("key exchange", packet(&[20; 64])),
+        ("a login", packet(&[50; 64])),
+        ("data for no channel", packet(&[94, 0, 0, 0, 9, 0, 0, 0, 1, b'x'])),
+        ("a truncated open", packet(&open)),
+        ("a flood of windows", packet(&[93, 0, 0, 0, 0, 255, 255, 255, 255]).repeat(1000)),
+    ] {
+        let mut gate = gate();
+        let mut stdin = gate.stdin.take().unwrap();
+        let words = [b"SOCKWARD-NEAR-1\r\n", bytes.as_slice()].concat();
+        // It may hang up before all is said.
+        let _ = stdin.write_all(&words);
+        let out = gate.wait_with_output().unwrap();
+        drop(stdin);
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(1), "{what}: {text}");
+        assert!(text.starts_with("gate: the near end: "), "{what}: {text}");
+    }
+    let mut stranger = gate();
+    stranger.stdin.take().unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let out = stranger.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("Via=gate"));
+    assert_eq!(out.stdout, b"SOCKWARD-GATE-1\r\n", "nothing of its own on standard output");
+}
+
+#[test]
+fn profiles_may_print_and_forced_commands_ignore_the_reminder() {
+    if !as_root() {
+        return;
+    }
+    let far = Far::new("--permit-open 127.0.0.1:*");
+    let greet = Origin::tcp(Service::Greet("hello"));
+    let out = Client::new(Kind::Ours, &far.server)
+        .args(["-o", "Via=gate", "-W", &address(&greet)])
+        .run("forced-command");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "hello", "{}", String::from_utf8_lossy(&out.stderr));
+}
