@@ -57,6 +57,9 @@ impl Helper {
         loop {
             match self.channel.hear(&mut self.buffer)? {
                 Outcome::Message(FromHelper::Event { event, .. }, _) => fact(&event)?,
+                Outcome::Message(FromHelper::Lost { count }, _) => {
+                    log::error!("{count} facts are not in the record: too much happened at once");
+                }
                 Outcome::Message(FromHelper::Log { error: true, text }, _) => log::error!("{text}"),
                 Outcome::Message(FromHelper::Log { error: false, text }, _) => log::debug!("{text}"),
                 Outcome::Message(FromHelper::SetGroup { id, .. }, _) => {
