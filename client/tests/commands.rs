@@ -56,6 +56,22 @@ fn sixty_four_mebibytes_each_way_through_files_and_pipes() {
 }
 
 #[test]
+fn keys_change_as_often_as_is_wanted() {
+    let Some(server) = Server::start("") else { return };
+    let bytes = pattern(7, 300_000);
+    std::fs::write(server.path("from"), &bytes).unwrap();
+    // 16 bytes: less than the login moves, which no exchange may interrupt.
+    for limit in ["16", "1k", "128k"] {
+        let option = format!("RekeyLimit={limit}");
+        let mut command = server.ssh(&["-v", "-o", &option, "h", "cat"]);
+        command.stdin(File::open(server.path("from")).unwrap());
+        let ended = Ended::of(command);
+        assert!(ended.code() == Some(0) && ended.stdout == bytes, "{limit}: {}", ended.stderr);
+        assert!(ended.stderr.matches("NEWKEYS sent").count() > 1, "{limit}");
+    }
+}
+
+#[test]
 fn the_end_of_input_is_an_end_and_output_goes_on() {
     let Some(server) = Server::start("") else { return };
     let mut child =

@@ -195,8 +195,10 @@ impl Transport {
         self.packets.outbound.pending()
     }
 
-    /// Larger packets are welcome once the peer is known.
+    /// Larger packets are welcome once the peer is known, and new keys when they are due: before, OpenSSH's server
+    /// takes no second exchange, and what a login moves reaches no bound.
     pub(crate) fn authenticated(&mut self) {
+        self.rekey.enable();
         self.packets.inbound.set_max(PACKET_MAX);
     }
 

@@ -27,11 +27,18 @@ pub(crate) struct RekeyClock {
     limit: RekeyLimit,
     cipher_bytes: u64,
     since: Option<Instant>,
+    /// The login is over.
+    enabled: bool,
 }
 
 impl RekeyClock {
     pub(crate) fn new(limit: RekeyLimit) -> Self {
-        RekeyClock { limit, cipher_bytes: AES_BYTES_MAX, since: None }
+        RekeyClock { limit, cipher_bytes: AES_BYTES_MAX, since: None, enabled: false }
+    }
+
+    /// From now on keys can be due.
+    pub(crate) fn enable(&mut self) {
+        self.enabled = true;
     }
 
     /// New keys are in use.
@@ -44,7 +51,8 @@ impl RekeyClock {
     /// Whether new keys are due.
     pub(crate) fn is_due(&self, inbound: &Inbound, outbound: &Outbound, now: Instant) -> bool {
         let bytes = self.limit.bytes.unwrap_or(u64::MAX).min(self.cipher_bytes);
-        self.since.is_some()
+        self.enabled
+            && self.since.is_some()
             && (inbound.bytes.max(outbound.bytes) >= bytes
                 || inbound.packets.max(outbound.packets) >= PACKETS_MAX
                 || self.deadline().is_some_and(|at| now >= at))
@@ -52,6 +60,6 @@ impl RekeyClock {
 
     /// When the time limit is reached.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.since? + self.limit.time?)
+        if self.enabled { Some(self.since? + self.limit.time?) } else { None }
     }
 }
