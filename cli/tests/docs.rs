@@ -140,6 +140,7 @@ pages! {
     architecture "ARCHITECTURE.md",
     contributing "CONTRIBUTING.md",
     administrators "docs/administrators.md",
+    benchmarks "docs/benchmarks.md",
 }
 
 #[test]
