@@ -272,7 +272,6 @@ fn a_hostile_near_end_is_closed_with_a_message() {
         ("garbage", vec![0xff; 4096]),
         ("a packet of 4 GiB", u32::MAX.to_be_bytes().repeat(64)),
         ("key exchange", packet(&[20; 64])),
-        ("a login", packet(&[50; 64])),
         ("data for no channel", packet(&[94, 0, 0, 0, 9, 0, 0, 0, 1, b'x'])),
         ("a truncated open", packet(&open)),
         ("a flood of windows", packet(&[93, 0, 0, 0, 0, 255, 255, 255, 255]).repeat(1000)),
