@@ -11,37 +11,43 @@ pub(super) const WINDOW_MIN: u32 = 32 * 1024;
 /// What the round trip is taken for until it was measured.
 const RTT_ASSUMED: Duration = Duration::from_millis(10);
 
-/// How much more all receive windows of a connection may hold.
+/// How much all receive windows of a connection may hold.
 #[derive(Debug)]
 pub(super) struct WindowBudget {
-    left: u64,
+    total: u64,
+    /// Can be more than the total: see [`Self::grant`].
+    granted: u64,
     /// The measured round trip, for growth.
     pub(super) rtt: Option<Duration>,
 }
 
 impl WindowBudget {
     pub(super) fn new(bytes: u64) -> Self {
-        WindowBudget { left: bytes, rtt: None }
+        WindowBudget { total: bytes, granted: 0, rtt: None }
+    }
+
+    fn left(&self) -> u64 {
+        self.total.saturating_sub(self.granted)
     }
 
     /// A window for a new channel: `wish`, or less as the budget runs low, but never nothing.
     ///
     /// The minimum is granted beyond the budget; the number of channels bounds that.
     pub(super) fn grant(&mut self, wish: u32) -> u32 {
-        let share = u32::try_from(self.left / 8).unwrap_or(u32::MAX);
+        let share = u32::try_from(self.left() / 8).unwrap_or(u32::MAX);
         let size = wish.min(share).max(WINDOW_MIN);
-        self.left = self.left.saturating_sub(u64::from(size));
+        self.granted += u64::from(size);
         size
     }
 
     fn grow(&mut self, from: u32, max: u32) -> u32 {
-        let more = from.min(max.saturating_sub(from)).min(u32::try_from(self.left / 4).unwrap_or(u32::MAX));
-        self.left -= u64::from(more);
+        let more = from.min(max.saturating_sub(from)).min(u32::try_from(self.left() / 4).unwrap_or(u32::MAX));
+        self.granted += u64::from(more);
         more
     }
 
     pub(super) fn give_back(&mut self, size: u32) {
-        self.left += u64::from(size);
+        self.granted = self.granted.saturating_sub(u64::from(size));
     }
 }
 
@@ -177,6 +183,17 @@ mod tests {
         let sizes: Vec<u32> = (0..400).map(|_| budget.grant(256 * 1024)).collect();
         assert_eq!(sizes[0], 256 * 1024);
         assert_eq!(sizes[399], WINDOW_MIN);
+    }
+
+    #[test]
+    fn what_was_granted_beyond_the_budget_does_not_come_back_as_more() {
+        let mut budget = WindowBudget::new(1 << 20);
+        for _ in 0..10 {
+            let sizes: Vec<u32> = (0..1000).map(|_| budget.grant(256 * 1024)).collect();
+            assert_eq!(sizes[0], 128 * 1024, "an eighth of the budget");
+            assert_eq!(budget.grow(WINDOW_MIN, 1 << 30), 0, "all of it is used");
+            sizes.into_iter().for_each(|size| budget.give_back(size));
+        }
     }
 
     #[test]
