@@ -13,6 +13,9 @@ pub const PACKET_MAX: usize = 256 * 1024;
 /// The smallest packet_length: padding_length, an empty payload is not possible, four bytes of padding.
 const LENGTH_MIN: u32 = 5;
 
+/// RFC 4344 §3.1: no sequence number comes twice under the same keys. Limits rekey long before.
+const SAME_KEYS_MAX: u64 = u32::MAX as u64;
+
 /// The receive side of the packet layer.
 pub(crate) struct Inbound {
     opener: Opener,
@@ -61,12 +64,12 @@ impl Inbound {
         let padding = packet.get(4).copied().unwrap_or(0);
         let end = (4 + length as usize).checked_sub(usize::from(padding)).filter(|&end| end > 5);
         let Some(end) = end.filter(|_| padding >= 4) else { return Err(Misbehaved::Padding.into()) };
-        self.sequence = sequence.wrapping_add(1);
-        if self.sequence == 0 {
-            // RFC 4344 §3.1: never reuse a sequence number under the same keys. Limits rekey long before.
+        self.packets += 1;
+        if self.packets > SAME_KEYS_MAX {
             return Err(Misbehaved::SequenceWrapped.into());
         }
-        self.packets += 1;
+        // Without strict key exchange the count goes on across keys, and may wrap then (RFC 4253 §6.4).
+        self.sequence = sequence.wrapping_add(1);
         self.bytes += total as u64;
         Ok(Some(Packet { payload: 5..end, total, sequence }))
     }
@@ -99,5 +102,28 @@ impl Inbound {
         } else {
             Err(Misbehaved::PacketLength(length).into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// An IGNORE in clear.
+    const PACKET: [u8; 16] = [0, 0, 0, 12, 6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn numbers_may_wrap_across_keys_but_not_under_the_same() {
+        let mut inbound = Inbound::new(PACKET_MAX);
+        inbound.sequence = u32::MAX;
+        inbound.packets = 1000;
+        // Without strict key exchange the count goes on from one set of keys to the next (RFC 4253 §6.4).
+        let last = inbound.next(&mut PACKET.clone()).unwrap().unwrap();
+        assert_eq!((last.sequence, inbound.sequence()), (u32::MAX, 0));
+        assert_eq!(inbound.next(&mut PACKET.clone()).unwrap().unwrap().sequence, 0);
+        inbound.packets = u64::from(u32::MAX);
+        let wrapped = inbound.next(&mut PACKET.clone()).err();
+        assert_eq!(wrapped, Some(Error::from(Misbehaved::SequenceWrapped)));
     }
 }
