@@ -14,7 +14,7 @@ use sockward_test_sim::raw::Raw;
 use sockward_test_sim::{Pair, Setup};
 use sockward_wire::channel::{
     Close, Data, Eof, ExtendedData, Open, OpenConfirmation, OpenFailure, OpenKind, Request, RequestKind,
-    Success, WindowAdjust, open_failure,
+    Success, TcpPair, WindowAdjust, open_failure,
 };
 use sockward_wire::{global, number};
 
@@ -272,6 +272,29 @@ fn floods_are_bounded() {
         result.err()
     });
     assert_eq!(flood, Some(Misbehaved::TooManyRequests.into()));
+}
+
+#[test]
+fn names_longer_than_any_are_refused_and_not_kept() {
+    let mut raw = Raw::new(Side::Server);
+    let long = vec![b'x'; 5000];
+    let pair =
+        |host, origin_host| OpenKind::DirectTcpip(TcpPair { host, port: 80, origin_host, origin_port: 1 });
+    let kinds = [pair(&long, b"o"), pair(b"h", &long), OpenKind::DirectStreamlocal { path: &long }];
+    for (sender, kind) in (0..).zip(kinds) {
+        raw.feed_with(|out| Open { sender, window: 1000, max_packet: 1000, kind }.encode(out)).unwrap();
+        let sent = raw.sent();
+        assert_eq!(OpenFailure::decode(&sent[0]).unwrap().recipient, sender);
+        assert!(raw.conn.poll_event().is_none());
+    }
+    for kind in [
+        global::RequestKind::TcpipForward { host: &long, port: 0 },
+        global::RequestKind::StreamlocalForward { path: &long },
+    ] {
+        raw.feed_with(|out| global::Request { want_reply: true, kind }.encode(out)).unwrap();
+        assert_eq!(raw.sent(), [[number::REQUEST_FAILURE]]);
+        assert!(raw.conn.poll_event().is_none());
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use sockward_wire::global::{
 };
 use sockward_wire::number;
 
+use super::receive::NAME_MAX;
 use super::replies::Replies;
 use super::{Channels, Context};
 use crate::error::{Misbehaved, Result};
@@ -70,6 +71,7 @@ impl Channels {
                 self.disable_sessions();
                 None
             }
+            kind if longest_name(kind) > NAME_MAX => None,
             kind => global_request(kind),
         };
         match (asked, serial) {
@@ -79,7 +81,7 @@ impl Channels {
                 cx.event(Event::Global(GlobalQuestion { request, ticket }));
                 Ok(())
             }
-            // Keep-alives and what we do not know: failure says "I am here".
+            // Keep-alives, what we do not know and what cannot be: failure says "I am here".
             (None, Some(serial)) => self.globals.decided(serial, None, cx),
             (None, None) => Ok(()),
         }
@@ -118,6 +120,21 @@ impl Channels {
     pub(crate) fn ask_alive(&mut self, cx: &mut Context<'_>) -> Result<()> {
         self.globals.awaited.push_back(None);
         cx.send(|out| Request { want_reply: true, kind: RequestKind::KeepAlive }.encode(out))
+    }
+}
+
+/// Of what the application keeps while it decides; lists of keys are bounded by the packet.
+fn longest_name(kind: &RequestKind<'_>) -> usize {
+    match kind {
+        RequestKind::TcpipForward { host, .. } | RequestKind::CancelTcpipForward { host, .. } => host.len(),
+        RequestKind::StreamlocalForward { path } | RequestKind::CancelStreamlocalForward { path } => {
+            path.len()
+        }
+        RequestKind::HostKeys(_)
+        | RequestKind::HostKeysProve(_)
+        | RequestKind::KeepAlive
+        | RequestKind::NoMoreSessions
+        | RequestKind::Unknown(_) => 0,
     }
 }
 

@@ -20,6 +20,9 @@ use crate::question::Owed;
 /// OPENs of a peer that wait for the application at once; more are refused.
 const OPENS_WAITING_MAX: u32 = 4096;
 
+/// No host name and no path is longer (PATH_MAX). Questions that wait for the application hold them.
+pub(super) const NAME_MAX: usize = 4096;
+
 /// Where received channel data stands in the payload.
 pub(crate) struct DataArrived {
     pub(crate) channel: ChannelId,
@@ -78,6 +81,9 @@ impl Channels {
                 return self.open_failure(open.sender, reason, "unknown channel type", cx);
             }
         };
+        if longest_name(&kind) > NAME_MAX {
+            return self.open_failure(open.sender, open_failure::CONNECT_FAILED, "name too long", cx);
+        }
         if kind == OpenRequest::Session && self.no_more_sessions {
             return Err(Misbehaved::SessionAfterNoMore.into());
         }
@@ -203,6 +209,16 @@ fn open_request(kind: &OpenKind<'_>) -> Option<OpenRequest> {
         OpenKind::ForwardedStreamlocal { path } => OpenRequest::ForwardedStreamlocal { path: path.to_vec() },
         OpenKind::Unknown(_) => return None,
     })
+}
+
+fn longest_name(kind: &OpenRequest) -> usize {
+    match kind {
+        OpenRequest::Session => 0,
+        OpenRequest::DirectTcpip(ends) | OpenRequest::ForwardedTcpip(ends) => {
+            ends.host.len().max(ends.origin_host.len())
+        }
+        OpenRequest::DirectStreamlocal { path } | OpenRequest::ForwardedStreamlocal { path } => path.len(),
+    }
 }
 
 fn tcp_ends(pair: &TcpPair<'_>) -> TcpEnds {
