@@ -219,6 +219,12 @@ impl Connection {
         Ok(self.transport.pending())
     }
 
+    /// How many bytes wait to be written; what dropped questions are owed is not among them yet.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.transport.pending().len()
+    }
+
     /// `n` bytes of [`Self::pending_output`] were written.
     pub fn output_written(&mut self, n: usize) {
         self.transport.outbound().written(n);
@@ -237,8 +243,11 @@ impl Connection {
     /// When to call [`Self::handle_timeout`]; none = not needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let alive = self.liveness.deadline().filter(|_| self.is_open());
-        [alive, self.transport.rekey_deadline()].into_iter().flatten().min()
+        // Before the login nothing of this is due, after the end nothing would come of it.
+        if !self.is_open() {
+            return None;
+        }
+        [self.liveness.deadline(), self.transport.rekey_deadline()].into_iter().flatten().min()
     }
 
     // ---- the end ----
@@ -278,7 +287,12 @@ impl Connection {
 
     /// Refuses what the application dropped without an answer.
     pub(crate) fn settle_dropped(&mut self) -> Result<()> {
-        for owed in self.dropped.take() {
+        let dropped = self.dropped.take();
+        if self.is_closed() {
+            // Nobody is owed anything after the good-bye.
+            return Ok(());
+        }
+        for owed in dropped {
             match owed {
                 Owed::HostKey => return Err(Error::HostKeyRefused),
                 Owed::Signature => return Err(Error::SignatureRefused),

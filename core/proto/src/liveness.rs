@@ -50,7 +50,8 @@ impl Liveness {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.since + self.settings?.interval)
+        // Beyond what the clock can hold is never.
+        self.since.checked_add(self.settings?.interval)
     }
 
     pub(crate) fn due(&mut self, now: Instant) -> Due {

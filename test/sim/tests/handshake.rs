@@ -13,8 +13,9 @@ use std::time::Duration;
 use sockward_crypto::{Cipher, KexMethod, Mac};
 use sockward_proto::event::AuthMethod;
 use sockward_proto::{Error, Event, KeepAlive, Misbehaved, RekeyLimit};
-use sockward_test_sim::{Pair, Random, Setup};
-use sockward_wire::transport::Ignore;
+use sockward_test_sim::{Pair, Random, Setup, raw};
+use sockward_wire::transport::{Ignore, KexInit};
+use sockward_wire::{NameList, number};
 
 fn one(name: &str) -> Vec<String> {
     vec![name.to_owned()]
@@ -192,6 +193,72 @@ fn rekeying_by_bytes_in_the_middle_of_bursts_on_many_channels() {
         let keys = pair.client.take(|e| if let Event::Keys { .. } = e { Ok(()) } else { Err(e) }).len();
         assert!(keys > 5, "{keys} exchanges");
     }
+}
+
+#[test]
+fn keys_are_not_changed_before_the_login() {
+    // OpenSSH's server makes one key exchange before the login and ends at a second.
+    let mut setup = Setup { friendly: false, ..Setup::default() };
+    let minute = Duration::from_secs(60);
+    setup.client.rekey_limit = RekeyLimit { bytes: Some(16), time: Some(minute) };
+    setup.server.rekey_limit = setup.client.rekey_limit;
+    let mut pair = Pair::new(setup);
+    pair.run();
+    let trusted = pair.client.take(|e| if let Event::HostKey(q) = e { Ok(q) } else { Err(e) });
+    trusted.into_iter().for_each(|q| pair.client.conn.accept_host_key(q).unwrap());
+    pair.run();
+    let keys = |pair: &mut Pair| {
+        pair.client.take(|e| if let Event::Keys { .. } = e { Ok(()) } else { Err(e) }).len()
+    };
+    assert_eq!(keys(&mut pair), 1);
+    // Somebody thinks about a password.
+    assert_eq!(pair.client.conn.poll_timeout(), None);
+    pair.wait(2 * minute);
+    pair.client.conn.auth_none().unwrap();
+    pair.run();
+    assert_eq!(keys(&mut pair), 0);
+    let asked = pair.server.take(|e| if let Event::AuthRequested(q) = e { Ok(q) } else { Err(e) });
+    asked.into_iter().for_each(|q| pair.server.conn.auth_success(q).unwrap());
+    pair.run();
+    pair.wait(2 * minute);
+    assert!(keys(&mut pair) > 0);
+    assert_eq!(pair.errors(), (None, None));
+}
+
+#[test]
+fn a_wrong_guess_is_thrown_away_whatever_message_it_is() {
+    for message in [number::KEX_INIT, 34] {
+        let mut pair = Pair::new(Setup::default());
+        let out = pair.client.conn.pending_output().unwrap().to_vec();
+        let line_end = out.iter().position(|&b| b == b'\n').unwrap() + 1;
+        let ours = raw::payloads(&out[line_end..]).remove(0);
+        let mut init = KexInit::decode(&ours).unwrap();
+        init.first_kex_packet_follows = true;
+        init.kex = NameList::new("diffie-hellman-group-exchange-sha256,curve25519-sha256").unwrap();
+        let mut kexinit = Vec::new();
+        init.encode(&mut kexinit);
+        pair.c2s.send(&out[..line_end]);
+        pair.c2s.send(&raw::packet(&kexinit));
+        pair.c2s.send(&raw::packet(&[message, 0, 0, 4, 0]));
+        let mut share = vec![number::KEX_INIT, 0, 0, 0, 32];
+        share.extend([9; 32]);
+        pair.c2s.send(&raw::packet(&share));
+        pair.client.conn.output_written(out.len());
+        pair.run();
+        let taken = pair.server.conn.session_id().is_some();
+        assert!(taken, "the share behind a guess by message {message}: {:?}", pair.server.error);
+    }
+}
+
+#[test]
+fn a_connection_that_has_ended_wants_no_more_attention() {
+    let mut setup = Setup::default();
+    setup.client.rekey_limit = RekeyLimit { bytes: None, time: Some(Duration::from_secs(60)) };
+    setup.client.keep_alive = Some(KeepAlive { interval: Duration::from_secs(10), count_max: 3 });
+    let mut pair = Pair::open(setup);
+    assert!(pair.client.conn.poll_timeout().is_some());
+    pair.client.conn.disconnect("bye");
+    assert_eq!(pair.client.conn.poll_timeout(), None, "nothing would come of it, again and again");
 }
 
 #[test]

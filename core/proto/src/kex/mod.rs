@@ -48,6 +48,8 @@ pub(crate) struct Kex {
     /// The cookie for our next KEXINIT. A server's comes from whoever holds the host keys, one at a time.
     cookie: Option<[u8; 16]>,
     strict: bool,
+    /// The peer's next message of the exchange was a wrong guess, and is thrown away whatever it is (RFC 4253 §7).
+    skip_guess: bool,
     /// Until the first NEWKEYS has arrived.
     first_exchange: bool,
     session_id: Option<Digest>,
@@ -95,6 +97,7 @@ impl Kex {
             server_version: Vec::new(),
             cookie,
             strict: false,
+            skip_guess: false,
             first_exchange: true,
             session_id: None,
             peer_takes_ext_info: false,
@@ -156,6 +159,9 @@ impl Kex {
     /// Takes one message of the exchange: KEXINIT, NEWKEYS or a method's message.
     pub(crate) fn handle(&mut self, payload: &[u8], packets: &mut Packets) -> Result<Option<KexEvent>> {
         let message = payload.first().copied().unwrap_or(0);
+        if message >= number::KEX_INIT && std::mem::take(&mut self.skip_guess) {
+            return Ok(None);
+        }
         match (message, std::mem::replace(&mut self.state, State::Idle)) {
             (number::KEXINIT, State::Idle) => {
                 // The peer starts a new exchange: ours answers first.
@@ -195,7 +201,7 @@ impl Kex {
             }
         }
         let negotiated = Box::new(negotiate::negotiate(client, server, self.side)?);
-        let skip_guess = negotiate::guess_is_wrong(&theirs, &ours);
+        self.skip_guess = negotiate::guess_is_wrong(&theirs, &ours);
         match self.side {
             Side::Client => {
                 let inits = Inits { client: sent.ours, server: payload.to_vec() };
@@ -203,7 +209,7 @@ impl Kex {
             }
             Side::Server => {
                 let inits = Inits { client: payload.to_vec(), server: sent.ours };
-                self.state = State::ExpectShare(Box::new(server::begin(inits, negotiated, skip_guess)));
+                self.state = State::ExpectShare(Box::new(server::begin(inits, negotiated)));
             }
         }
         Ok(None)

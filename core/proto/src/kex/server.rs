@@ -46,8 +46,6 @@ pub struct HostSignature {
 pub(super) struct ExpectShare {
     inits: Inits,
     negotiated: Box<Negotiated>,
-    /// The next message was a wrong guess.
-    skip_guess: bool,
 }
 
 /// The signer is at work.
@@ -59,22 +57,14 @@ pub(super) struct AwaitSignature {
     secret: SharedSecret,
 }
 
-pub(super) fn begin(inits: Inits, negotiated: Box<Negotiated>, skip_guess: bool) -> ExpectShare {
-    ExpectShare { inits, negotiated, skip_guess }
+pub(super) fn begin(inits: Inits, negotiated: Box<Negotiated>) -> ExpectShare {
+    ExpectShare { inits, negotiated }
 }
 
 impl Kex {
-    pub(super) fn share_received(
-        &mut self,
-        mut state: ExpectShare,
-        payload: &[u8],
-    ) -> Result<Option<KexEvent>> {
-        if std::mem::replace(&mut state.skip_guess, false) {
-            self.state = State::ExpectShare(Box::new(state));
-            return Ok(None);
-        }
+    pub(super) fn share_received(&mut self, state: ExpectShare, payload: &[u8]) -> Result<Option<KexEvent>> {
         let client_share = KexEcdhInit::decode(payload)?.share.to_vec();
-        let ExpectShare { inits, negotiated, .. } = state;
+        let ExpectShare { inits, negotiated } = state;
         let (server_share, secret) = server_respond(negotiated.kex, &client_share)?;
         let input = SignatureInput {
             client_version: self.client_version.clone(),

@@ -27,6 +27,8 @@ use rekey::RekeyClock;
 
 /// Payload bytes held back during one key exchange. Peers cause them (answers to their requests), so there is a bound.
 const HELD_MAX: usize = 1 << 20;
+/// What holding back one payload costs beside its bytes, about: an answer can be a single byte.
+const HELD_EACH: usize = 48;
 
 /// Both halves of the packet layer and the randomness for padding.
 pub(crate) struct Packets {
@@ -162,7 +164,7 @@ impl Transport {
         if !self.kex.holds_sending() {
             return self.packets.send(payload);
         }
-        self.held_bytes += payload.len();
+        self.held_bytes += payload.len() + HELD_EACH;
         if self.held_bytes > HELD_MAX {
             return Err(Misbehaved::HeldTooMuch.into());
         }

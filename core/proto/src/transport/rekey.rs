@@ -60,6 +60,7 @@ impl RekeyClock {
 
     /// When the time limit is reached.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.enabled { Some(self.since? + self.limit.time?) } else { None }
+        // Beyond what the clock can hold is never.
+        if self.enabled { self.since?.checked_add(self.limit.time?) } else { None }
     }
 }
