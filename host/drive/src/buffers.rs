@@ -26,9 +26,9 @@ impl Buffers {
         self.spare.pop().unwrap_or_else(|| vec![0; SEND])
     }
 
-    /// Gives one back.
+    /// Gives one back. One that had to grow is not kept.
     pub(crate) fn put(&mut self, buffer: Vec<u8>) {
-        if buffer.len() >= SEND && self.spare.len() < SPARE_MAX {
+        if (SEND..=2 * SEND).contains(&buffer.len()) && self.spare.len() < SPARE_MAX {
             self.spare.push(buffer);
         }
     }

@@ -56,13 +56,17 @@ impl Session {
     fn round<H: Handler>(&mut self, env: &mut Env<'_>, handler: &mut H) -> Result<(), End> {
         self.receive(env, handler)?;
         self.events(env, handler)?;
+        self.drain_pumps(env, handler)?;
         self.read_pumps(env, handler)?;
         self.flush()
     }
 
-    /// Hands events to the handler, after doing what concerns the pumps.
+    /// Hands events to the handler, after doing what concerns the pumps. Nothing matters any more once the connection
+    /// has ended.
     pub(crate) fn events<H: Handler>(&mut self, env: &mut Env<'_>, handler: &mut H) -> Result<(), End> {
-        while let Some(event) = self.conn.poll_event() {
+        while !self.conn.is_closed()
+            && let Some(event) = self.conn.poll_event()
+        {
             match event {
                 Event::Writable(channel) => {
                     if let Some(index) = self.pumps.of(channel) {
@@ -118,7 +122,8 @@ impl Session {
         self.settle(index, env, handler)
     }
 
-    /// The reader of a channel's data is gone.
+    /// The reader of a channel's data is gone. What it wrote before is still to be read: a server may answer and
+    /// close while it is being sent more than it wants.
     pub(crate) fn output_broke<H: Handler>(
         &mut self,
         channel: ChannelId,
@@ -130,10 +135,14 @@ impl Session {
         let Some(pump) = self.pumps.get_mut(index) else { return Ok(()) };
         let closing = pump.closing;
         let thrown_away = if extended { pump.end_error() } else { pump.end_output() };
+        if closing == Closing::Automatic && !pump.source.done {
+            pump.source.readable = true;
+            self.schedule(index);
+        }
         let result = self.conn.consumed(channel, thrown_away);
         self.protocol(result)?;
         let result = match closing {
-            Closing::Automatic => self.conn.close_channel(channel),
+            Closing::Automatic => return self.settle(index, env, handler),
             Closing::Manual if extended => Ok(()),
             Closing::Manual => handler.pump(self, env, PumpEvent::OutputBroken(channel)),
         };

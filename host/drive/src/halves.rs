@@ -98,6 +98,11 @@ impl Sink {
         self.state == SinkState::Done
     }
 
+    /// Whether it holds something back, be it only its end.
+    pub(crate) fn wants_to_write(&self) -> bool {
+        self.state == SinkState::Ending || !self.queue.is_empty()
+    }
+
     /// Nothing more will come: ends when the queue is empty.
     pub(crate) fn no_more(&mut self) {
         if self.state == SinkState::Open {

@@ -5,23 +5,29 @@
 use std::io::IoSlice;
 use std::ops::Range;
 
-use sockward_proto::{ChannelId, Received};
+use sockward_proto::{ChannelId, PACKET_MAX, Received};
 use sockward_wire::channel::STDERR;
 
 use crate::buffers::RECEIVE;
 use crate::halves::{Broken, Read};
+use crate::outflow::OUT_HIGH;
 use crate::pump::ErrorHalf;
 use crate::session::{End, Env, Handler, Session};
 
 /// Data messages gathered for one write.
 const RUN_MAX: usize = 16;
-/// What may wait unread while a question holds packets up. More than the largest packet.
-const HELD_UP_MAX: usize = RECEIVE / 2;
+/// What may wait unread while a question holds packets up.
+const HELD_UP_MAX: usize = RECEIVE / 4 * 3;
+/// Length field and tag of the largest packet: more must be allowed to wait than all of it but a byte.
+const _: () = assert!(HELD_UP_MAX > 4 + PACKET_MAX + 64);
+/// Nothing more is received while so much waits for the network: the peer asks and does not read the answers. Far
+/// above what is ever sent unasked ([`OUT_HIGH`]), lest two sides wait for each other.
+const OUT_MAX: usize = 8 * OUT_HIGH;
 
 impl Session {
     /// Whether reading from the network would bring something that can be looked at.
     pub(crate) fn wants_to_receive(&self) -> bool {
-        self.net.source.is_ready() && self.partial.len() <= HELD_UP_MAX
+        self.net.source.is_ready() && self.partial.len() <= HELD_UP_MAX && self.conn.output_len() < OUT_MAX
     }
 
     /// Reads from the network once and takes all packets that are complete.
@@ -59,10 +65,17 @@ impl Session {
             let used = self.packets(buffer.get_mut(..filled).unwrap_or_default(), env, handler)?;
             self.partial.extend_from_slice(buffer.get(used..filled).unwrap_or_default());
         }
-        if lost && !self.conn.is_closed() { Err(End::Lost) } else { Ok(()) }
+        if !lost {
+            return Ok(());
+        }
+        // Our good-bye may still reach a peer that has ended its direction alone.
+        if self.conn.is_closed() {
+            self.flush()?;
+        }
+        Err(End::Lost)
     }
 
-    /// Takes packets off the front of the input. Returns how many bytes they took.
+    /// Takes packets off the front of the input. Returns how many bytes they took: all, once the connection has ended.
     fn packets<H: Handler>(
         &mut self,
         input: &mut [u8],
@@ -72,6 +85,9 @@ impl Session {
         let mut used = 0;
         let mut run = Run::default();
         loop {
+            if self.conn.is_closed() {
+                return Ok(input.len());
+            }
             let received = self.conn.recv(input.get_mut(used..).unwrap_or_default(), env.now);
             if let Ok(Received::Data { consumed, channel, extended, data }) = received {
                 let data = used + data.start..used + data.end;

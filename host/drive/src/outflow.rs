@@ -14,8 +14,21 @@ pub(crate) const OUT_HIGH: usize = 256 * 1024;
 
 impl Session {
     /// Whether a pump is waiting for its turn and there is room for what it would read.
-    pub(crate) fn wants_to_read_pumps(&mut self) -> bool {
-        !self.ready.is_empty() && self.conn.pending_output().is_ok_and(|out| out.len() < OUT_HIGH)
+    pub(crate) fn wants_to_read_pumps(&self) -> bool {
+        !self.ready.is_empty() && !self.conn.is_closed() && self.conn.output_len() < OUT_HIGH
+    }
+
+    /// Writes to the readers that take something again, whether or not there is room for what could be read.
+    pub(crate) fn drain_pumps<H: Handler>(&mut self, env: &mut Env<'_>, handler: &mut H) -> Result<(), End> {
+        while !self.conn.is_closed()
+            && let Some(index) = self.writable.pop_front()
+        {
+            if let Some(pump) = self.pumps.get_mut(index) {
+                pump.writable_queued = false;
+            }
+            self.drain(index, env, handler)?;
+        }
+        Ok(())
     }
 
     /// Looks at the pumps that are ready, each once, until enough waits for the network.
@@ -28,7 +41,6 @@ impl Session {
             if let Some(pump) = self.pumps.get_mut(index) {
                 pump.queued = false;
             }
-            self.drain(index, env, handler)?;
             self.read_pump(index, Role::Input, env, handler)?;
             self.read_pump(index, Role::Error, env, handler)?;
             if self.pumps.get(index).is_some_and(|p| p.is_readable() && self.conn.sendable(p.channel) > 0) {

@@ -61,6 +61,8 @@ pub(crate) struct Pump {
     pub(crate) error: Option<Box<ErrorHalf>>,
     /// Stands in the session's list of pumps to read from.
     pub(crate) queued: bool,
+    /// Stands in the session's list of pumps to write to.
+    pub(crate) writable_queued: bool,
     /// The channel is gone; the sinks may still have something to write.
     pub(crate) orphan: bool,
     pub(crate) totals: Totals,
@@ -85,6 +87,7 @@ impl Pump {
             sink: Sink::default(),
             error: None,
             queued: false,
+            writable_queued: false,
             orphan: false,
             totals: Totals::default(),
             used: None,
@@ -150,6 +153,15 @@ impl Pump {
             Some(ErrorHalf::Source(_)) | None => true,
         };
         self.sink.is_done() && error
+    }
+
+    /// Whether a sink holds something back, be it only its end.
+    pub(crate) fn wants_to_write(&self) -> bool {
+        let error = match self.error.as_deref() {
+            Some(ErrorHalf::Sink(sink)) => sink.wants_to_write(),
+            Some(ErrorHalf::Source(_)) | None => false,
+        };
+        self.sink.wants_to_write() || error
     }
 
     /// Bytes received and not yet written.

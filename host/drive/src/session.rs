@@ -91,6 +91,8 @@ pub struct Session {
     pub(crate) pumps: Pumps,
     /// Pumps that may have something to read, in turn.
     pub(crate) ready: VecDeque<usize>,
+    /// Pumps whose readers may take what waits for them.
+    pub(crate) writable: VecDeque<usize>,
     /// Bytes that pumps without a channel still hold.
     pub(crate) orphan_bytes: usize,
     next_rtt: Option<Instant>,
@@ -118,6 +120,7 @@ impl Session {
             partial: Vec::new(),
             pumps: Pumps::default(),
             ready: VecDeque::new(),
+            writable: VecDeque::new(),
             orphan_bytes: 0,
             next_rtt: None,
         })
@@ -144,6 +147,7 @@ impl Session {
         }
         // What waited for a descriptor can go out now.
         self.schedule(index);
+        self.schedule_write(index);
         Ok(())
     }
 
@@ -224,7 +228,10 @@ impl Session {
             (Role::Error, Some(ErrorHalf::Sink(sink))) => sink.writable |= writable || closed,
             (Role::Error, None) => {}
         }
-        self.schedule(index);
+        if pump.is_readable() {
+            self.schedule(index);
+        }
+        self.schedule_write(index);
     }
 
     /// The network's descriptor, or the one read from where there are two: for options of the socket.
@@ -271,6 +278,17 @@ impl Session {
         {
             pump.queued = true;
             self.ready.push_back(index);
+        }
+    }
+
+    /// Puts a pump in the row of those to write to, if anything waits for it.
+    fn schedule_write(&mut self, index: usize) {
+        if let Some(pump) = self.pumps.get_mut(index)
+            && !pump.writable_queued
+            && pump.wants_to_write()
+        {
+            pump.writable_queued = true;
+            self.writable.push_back(index);
         }
     }
 
