@@ -298,6 +298,20 @@ fn names_longer_than_any_are_refused_and_not_kept() {
 }
 
 #[test]
+fn a_request_longer_than_any_command_fails_and_the_channel_goes_on() {
+    let mut raw = raw_with_channel(1000);
+    raw.sent();
+    for (length, taken) in [(200_000, false), (100_000, true)] {
+        let command = vec![b'x'; length];
+        let request =
+            Request { recipient: 0, want_reply: true, kind: RequestKind::Exec { command: &command } };
+        raw.feed_with(|out| request.encode(out)).unwrap();
+        assert_eq!(matches!(raw.conn.poll_event(), Some(Event::Requested(_))), taken);
+        assert_eq!(raw.sent().concat().first(), Some(&number::CHANNEL_FAILURE), "{length}");
+    }
+}
+
+#[test]
 fn extended_data_has_a_window_too_and_reaches_the_application() {
     let mut raw = raw_with_channel(0);
     let received =

@@ -23,6 +23,9 @@ const OPENS_WAITING_MAX: u32 = 4096;
 /// No host name and no path is longer (PATH_MAX). Questions that wait for the application hold them.
 pub(super) const NAME_MAX: usize = 4096;
 
+/// No command line and no variable is longer (Linux' MAX_ARG_STRLEN, 128 KiB) once there is something around it.
+const REQUEST_MAX: usize = 120 * 1024;
+
 /// Where received channel data stands in the payload.
 pub(crate) struct DataArrived {
     pub(crate) channel: ChannelId,
@@ -66,7 +69,10 @@ impl Channels {
             number::CHANNEL_WINDOW_ADJUST => self.adjusted(&WindowAdjust::decode(payload)?, cx),
             number::CHANNEL_EOF => self.eof_received(&Eof::decode(payload)?, cx),
             number::CHANNEL_CLOSE => self.close_received(&Close::decode(payload)?, cx),
-            number::CHANNEL_REQUEST => self.requested(&Request::decode(payload)?, cx),
+            number::CHANNEL_REQUEST => {
+                let keep = payload.len() <= REQUEST_MAX;
+                self.requested(&Request::decode(payload)?, keep, cx)
+            }
             number::CHANNEL_SUCCESS => self.answered(Success::decode(payload)?.recipient, true, cx),
             number::CHANNEL_FAILURE => self.answered(Failure::decode(payload)?.recipient, false, cx),
             other => Err(Misbehaved::Unexpected(other).into()),
@@ -156,16 +162,17 @@ impl Channels {
         Ok(())
     }
 
-    fn requested(&mut self, message: &Request<'_>, cx: &mut Context<'_>) -> Result<()> {
+    /// `keep`: it is not too long for the application.
+    fn requested(&mut self, message: &Request<'_>, keep: bool, cx: &mut Context<'_>) -> Result<()> {
         let (id, channel) = self.table.open_of_peer(message.recipient)?;
         let closing = channel.send.state == SendState::CloseSent;
         let serial = match message.want_reply {
             true => Some(channel.replies.get_or_insert_with(Default::default).asked()?),
             false => None,
         };
-        let request = if closing { None } else { channel_request(&message.kind) };
+        let request = if closing || !keep { None } else { channel_request(&message.kind) };
         let Some(request) = request else {
-            // Unknown requests and keep-alives: failure is the answer OpenSSH gives, too.
+            // Too long ones, unknown requests and keep-alives: failure is the answer OpenSSH gives, too.
             return serial.map_or(Ok(()), |serial| self.answer_serial(id, serial, false, cx));
         };
         let owed =
