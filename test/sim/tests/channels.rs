@@ -290,6 +290,7 @@ fn names_longer_than_any_are_refused_and_not_kept() {
     for kind in [
         global::RequestKind::TcpipForward { host: &long, port: 0 },
         global::RequestKind::StreamlocalForward { path: &long },
+        global::RequestKind::HostKeysProve(vec![&long; 40]),
     ] {
         raw.feed_with(|out| global::Request { want_reply: true, kind }.encode(out)).unwrap();
         assert_eq!(raw.sent(), [[number::REQUEST_FAILURE]]);

@@ -7,7 +7,7 @@ use sockward_wire::global::{
 };
 use sockward_wire::number;
 
-use super::receive::NAME_MAX;
+use super::receive::{NAME_MAX, REQUEST_MAX};
 use super::replies::Replies;
 use super::{Channels, Context};
 use crate::error::{Misbehaved, Result};
@@ -71,7 +71,7 @@ impl Channels {
                 self.disable_sessions();
                 None
             }
-            kind if longest_name(kind) > NAME_MAX => None,
+            kind if payload.len() > REQUEST_MAX || longest_name(kind) > NAME_MAX => None,
             kind => global_request(kind),
         };
         match (asked, serial) {
@@ -123,7 +123,7 @@ impl Channels {
     }
 }
 
-/// Of what the application keeps while it decides; lists of keys are bounded by the packet.
+/// Of what the application keeps while it decides. Lists of keys are bounded as a whole.
 fn longest_name(kind: &RequestKind<'_>) -> usize {
     match kind {
         RequestKind::TcpipForward { host, .. } | RequestKind::CancelTcpipForward { host, .. } => host.len(),

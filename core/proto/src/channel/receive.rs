@@ -23,8 +23,9 @@ const OPENS_WAITING_MAX: u32 = 4096;
 /// No host name and no path is longer (PATH_MAX). Questions that wait for the application hold them.
 pub(super) const NAME_MAX: usize = 4096;
 
-/// No command line and no variable is longer (Linux' MAX_ARG_STRLEN, 128 KiB) once there is something around it.
-const REQUEST_MAX: usize = 120 * 1024;
+/// Longer requests fail. No command line and no variable is longer on Linux (MAX_ARG_STRLEN, 128 KiB), and what
+/// asks another process must fit a message.
+pub(super) const REQUEST_MAX: usize = 120 * 1024;
 
 /// Where received channel data stands in the payload.
 pub(crate) struct DataArrived {
