@@ -5,7 +5,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 use common::{Running, Server, ask_tcp, ask_unix, free_port, pattern, serve_tcp, serve_unix, wait_until};
@@ -279,22 +279,29 @@ fn readers_that_stall_stop_nobody_else() {
 #[test]
 fn the_session_ends_when_forwarded_connections_have_ended() {
     let Some(server) = Server::start("") else { return };
-    let service = serve_tcp("late:");
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free_port();
-    let spec = format!("{port}:127.0.0.1:{service}");
-    let mut running = Running::start(server.ssh(&["-v", "-L", &spec, "h", "echo started; read x; exit 5"]));
+    let spec = format!("{port}:127.0.0.1:{}", target.local_addr().unwrap().port());
+    let mut command = server.ssh(&["-v", "-L", &spec, "h", "echo started; read x; exit 5"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::start(command);
     running.wait_for("Sending command");
     let mut out = [0; 8];
     running.child.stdout.as_mut().unwrap().read_exact(&mut out).unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(b"x").unwrap();
-    // Standard input is empty: the command has ended or ends now.
+    // Once it has come through the client knows of it, and the command may end.
+    let (mut far, _) = target.accept().unwrap();
+    drop(running.child.stdin.take());
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(running.child.try_wait().unwrap().is_none(), "the forwarded connection is still open");
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut back = Vec::new();
+    let (mut there, mut back) = (Vec::new(), Vec::new());
+    far.read_to_end(&mut there).unwrap();
+    far.write_all(b"late").unwrap();
+    drop(far);
     stream.read_to_end(&mut back).unwrap();
-    assert_eq!(back, b"late:x");
+    assert_eq!((&there[..], &back[..]), (&b"x"[..], &b"late"[..]));
     drop(stream);
     assert_eq!(running.end().code(), Some(5));
 }
