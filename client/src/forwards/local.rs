@@ -16,6 +16,7 @@ use sockward_sys::resolve::{NotResolved, forward_blocking};
 use sockward_sys::unix::{BirthError, Newborn, Occupant};
 use sockward_sys::{tcp, unix};
 
+use super::guard::Guard;
 use crate::connect::{family, reason};
 use crate::plan::Plan;
 use crate::watched::Watched;
@@ -25,6 +26,9 @@ const BACKLOG: i32 = 128;
 
 /// How long nobody is accepted after descriptors have run out.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(500);
+
+/// How many that may not come are sent away before others of the loop have their turn.
+const REFUSALS_AT_ONCE: u32 = 64;
 
 /// All listeners.
 #[derive(Default)]
@@ -36,6 +40,7 @@ pub(crate) struct Listeners {
 
 struct Listener {
     socket: Socket,
+    guard: Guard,
     forward: Arc<Forward>,
     ready: bool,
 }
@@ -63,9 +68,9 @@ impl Listeners {
 
     /// Binds one forwarding's listener, on all addresses that it means. False: it cannot be, and why has been said.
     pub(crate) fn bind(&mut self, forward: &Forward, plan: &Plan, registry: &Registry) -> bool {
-        let sockets = match &forward.listen {
+        let (sockets, guard) = match &forward.listen {
             Listen::Tcp { port, .. } => bind_tcp(&forward.listen, *port, plan),
-            Listen::Unix(path) => bind_unix(path, plan),
+            Listen::Unix(path) => (bind_unix(path, plan), Guard::Open),
         };
         let forward = Arc::new(forward.clone());
         let mut any = false;
@@ -76,7 +81,12 @@ impl Listeners {
                 log::error!("cannot watch a listener: {}", reason(&e));
                 continue;
             }
-            self.open.push(Some(Listener { socket, forward: Arc::clone(&forward), ready: true }));
+            self.open.push(Some(Listener {
+                socket,
+                guard: guard.clone(),
+                forward: Arc::clone(&forward),
+                ready: true,
+            }));
             any = true;
         }
         any
@@ -114,22 +124,45 @@ impl Listeners {
             return None;
         }
         self.paused_until = None;
-        for listener in self.open.iter_mut().flatten().filter(|listener| listener.ready) {
-            match listener.socket.accept() {
-                Ok((socket, origin)) => {
-                    let forward = Arc::clone(&listener.forward);
-                    return Some(Accepted { forward, origin, socket });
+        let mut refused = 0;
+        for listener in self.open.iter_mut().flatten() {
+            while listener.ready {
+                match listener.socket.accept() {
+                    Ok((socket, origin)) => match listener.guard.check(&socket) {
+                        Ok(()) => {
+                            let forward = Arc::clone(&listener.forward);
+                            return Some(Accepted { forward, origin, socket });
+                        }
+                        Err(who) => {
+                            log::warn!("connection to {} refused: {who} is not permitted", listener.place());
+                            refused += 1;
+                        }
+                    },
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
+                    Err(e) => {
+                        // They wait in the backlog meanwhile.
+                        log::error!("accept: {}", reason(&e));
+                        self.paused_until = Some(now + OUT_OF_DESCRIPTORS);
+                        return None;
+                    }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
-                Err(e) => {
-                    // They wait in the backlog meanwhile.
-                    log::error!("accept: {}", reason(&e));
-                    self.paused_until = Some(now + OUT_OF_DESCRIPTORS);
+                if refused == REFUSALS_AT_ONCE {
+                    self.paused_until = Some(now);
                     return None;
                 }
             }
         }
         None
+    }
+}
+
+impl Listener {
+    /// Where it listens, for people.
+    fn place(&self) -> String {
+        match &self.forward.listen {
+            Listen::Tcp { port, .. } => format!("port {port}"),
+            Listen::Unix(path) => path.to_string(),
+        }
     }
 }
 
@@ -153,7 +186,8 @@ impl Socket {
     }
 }
 
-fn bind_tcp(listen: &Listen, port: u16, plan: &Plan) -> Vec<Socket> {
+fn bind_tcp(listen: &Listen, port: u16, plan: &Plan) -> (Vec<Socket>, Guard) {
+    let none = (Vec::new(), Guard::Open);
     let settings = &plan.configuration.settings;
     let family = family(settings.address_family);
     let wanted = |address: &SocketAddr| match family {
@@ -168,12 +202,16 @@ fn bind_tcp(listen: &Listen, port: u16, plan: &Plan) -> Vec<Socket> {
             Ok(addresses) => addresses,
             Err(NotResolved(why)) => {
                 log::error!("cannot listen on {name}: {why}");
-                return Vec::new();
+                return none;
             }
         },
         None => Vec::new(),
     };
     addresses.retain(wanted);
+    let Some(guard) = Guard::of(&settings.permit_peer, &addresses) else {
+        log::error!("cannot listen on port {port}: PermitPeer can be kept at loopback addresses alone");
+        return none;
+    };
     for address in &addresses {
         log::debug!("Local forwarding listening on {} port {port}.", address.ip());
     }
@@ -183,14 +221,14 @@ fn bind_tcp(listen: &Listen, port: u16, plan: &Plan) -> Vec<Socket> {
             for (address, error) in &group.failed {
                 log::error!("bind {}: {}", shown(*address), reason(error));
             }
-            group.listeners.into_iter().map(Socket::Tcp).collect()
+            (group.listeners.into_iter().map(Socket::Tcp).collect(), guard)
         }
         Err(error) => {
             if let Some(address) = addresses.first() {
                 log::error!("bind {}: {}", shown(*address), reason(&error));
             }
             log::error!("channel_setup_fwd_listener_tcpip: cannot listen to port: {port}");
-            Vec::new()
+            none
         }
     }
 }

@@ -7,6 +7,7 @@
 //!   stdio:   our own standard streams                                           (-W)
 //! ```
 
+mod guard;
 pub(crate) mod local;
 pub(crate) mod remote;
 mod socks;

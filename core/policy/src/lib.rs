@@ -36,7 +36,7 @@ pub use decision::{Decision, Limited, Reason, Refusal};
 pub use direction::{Direction, DirectionRule, Switch};
 pub use key_options::{KeyOptions, KeyRefusal};
 pub use path::PathPattern;
-pub use peer::{PeerFacts, PeerList};
+pub use peer::{OVERFLOW_ID, PeerFacts, PeerList, PeerName};
 pub use permit::{Conflict, Forwarding, Limit, Limits, Permit, SocketBirth, SocketGroup, Unlink};
 pub use presented::{CertificateIdentity, KeyIdentity, Presented};
 pub use rules::{ListKind, Rule, RuleList, RuleListError, Rules, Target};

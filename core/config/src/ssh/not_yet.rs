@@ -35,7 +35,6 @@ pub const NOT_YET: &[(&str, Severity, &str)] = &[
     ("KnownHostsCommand", Severity::Refuse, "no command is asked for known hosts; use UserKnownHostsFile"),
     ("LogVerbose", Severity::Note, "it names places in OpenSSH's source"),
     ("ObscureKeystrokeTiming", Severity::Warn, "the rhythm of typing is not hidden"),
-    ("PermitPeer", Severity::Refuse, "peers of local forwardings are not checked"),
     ("PKCS11Provider", Severity::Note, "smart cards are used through an agent alone"),
     ("ProxyUseFdpass", Severity::Refuse, "the proxy command must carry the data itself"),
     ("Reconnect", Severity::Refuse, "lost connections are not made again"),
