@@ -209,6 +209,8 @@ mod tests {
     #[test]
     fn an_inherited_ignore_can_be_asked_about() {
         in_child(|| {
+            // SAFETY: no handler. nohup(1) may have started the tests.
+            unsafe { nix::sys::signal::signal(Number::SIGHUP, SigHandler::SigDfl) }.unwrap();
             assert!(!Signal::Hangup.is_ignored());
             // SAFETY: no handler.
             unsafe { nix::sys::signal::signal(Number::SIGHUP, SigHandler::SigIgn) }.unwrap();

@@ -369,7 +369,12 @@ fn limits_of_one_login() {
         // The first has to be told of as gone before there is room.
         wait_until("one after another", || reaches(alex, &At::Port(ports[1])));
         // Held open, it is the one.
-        let held = std::net::TcpStream::connect(("127.0.0.1", ports[0])).unwrap();
+        // What came while the one before was not told of as gone is closed at once.
+        let mut held = None;
+        wait_until("one is held", || {
+            held = hold(ports[0]);
+            held.is_some()
+        });
         wait_until("the limit holds", || !reaches(alex, &At::Port(ports[1])));
         drop(held);
         wait_until("there is room again", || reaches(alex, &At::Port(ports[1])));
@@ -379,6 +384,15 @@ fn limits_of_one_login() {
     }
     assert!(server.log().contains("too many: the limit is 2 (MaxListeners)"));
     assert!(server.log().contains("too many: the limit is 1 (MaxForwardedConnections)"));
+}
+
+/// A connection to a port that is not closed at once.
+fn hold(port: u16) -> Option<std::net::TcpStream> {
+    use std::io::Read;
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+    let open = stream.read(&mut [0]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
+    open.then_some(stream)
 }
 
 #[test]

@@ -231,7 +231,6 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
         "ForwardProbe permission",
         "Reconnect yes",
         "TargetOwner bob",
-        "PermitPeer bob @vnc",
         "CanonicalizeHostname yes",
         "ProxyUseFdpass yes",
         "Tunnel yes",
