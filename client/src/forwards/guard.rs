@@ -34,7 +34,7 @@ impl Guard {
         }
     }
 
-    /// Whether whoever has connected may stay; otherwise who it was, for people.
+    /// Whether whoever has connected may stay; otherwise why not, for people.
     pub(super) fn check(&self, socket: impl AsFd) -> Result<(), String> {
         if *self == Guard::Open {
             return Ok(());
@@ -49,7 +49,7 @@ impl Guard {
             Guard::Own => uid == 0 || uid == identity::effective_uid(),
             Guard::List(list) => list.names(&facts(list, uid)),
         };
-        if may { Ok(()) } else { Err(format!("user {}", name(uid))) }
+        if may { Ok(()) } else { Err(format!("user {} is not permitted", name(uid))) }
     }
 }
 
@@ -104,7 +104,10 @@ mod tests {
         let own = name(identity::effective_uid());
         assert_eq!(Guard::Own.check(&accepted), Ok(()));
         assert_eq!(Guard::List(list(&[&own])).check(&accepted), Ok(()));
-        assert_eq!(Guard::List(list(&["none"])).check(&accepted), Err(format!("user {own}")));
+        assert_eq!(
+            Guard::List(list(&["none"])).check(&accepted),
+            Err(format!("user {own} is not permitted"))
+        );
         let group = Account::own().unwrap().unwrap().group_names().unwrap().remove(0);
         assert_eq!(Guard::List(list(&[&format!("@{group}")])).check(&accepted), Ok(()));
         drop(client);

@@ -133,8 +133,8 @@ impl Listeners {
                             let forward = Arc::clone(&listener.forward);
                             return Some(Accepted { forward, origin, socket });
                         }
-                        Err(who) => {
-                            log::warn!("connection to {} refused: {who} is not permitted", listener.place());
+                        Err(why) => {
+                            log::warn!("connection to {} refused: {why}", listener.place());
                             refused += 1;
                         }
                     },

@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -137,8 +138,10 @@ fn busy() -> (Server, Running, TcpStream, Captive) {
     let forward = format!("{port}:127.0.0.1:{}", origin.port);
     let client = Client::new(Kind::Ours, &server).args(["-L", &forward]).forward();
     wait_until("the port listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    wait_until("the connection is the worker's", || origin.served() > 1);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // What comes back has gone through the worker.
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
     let worker = workers(&server).into_iter().next().unwrap();
     wait_until("it has the descriptor", || sockets(worker).len() >= 4);
     let captive = Captive::take(worker);
