@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use common::{Ended, Running, Server, free_port, have, wait_until};
+use common::{Ended, Running, Server, free_port, wait_until};
+use sockward_test_support::has_program;
 
 /// A web server that answers each request with the same word.
 fn web() -> u16 {
@@ -46,7 +47,7 @@ const FORMS: [&str; 4] = ["--socks4", "--socks4a", "--socks5", "--socks5-hostnam
 
 #[test]
 fn a_local_port_speaks_socks() {
-    let Some(server) = Server::start("").filter(|_| have("curl")) else { return };
+    let Some(server) = Server::start("").filter(|_| has_program("curl")) else { return };
     let (web, port) = (web(), free_port());
     let _running = start(&server, &["-D", &port.to_string()], "Entering interactive session.");
     let proxy = format!("127.0.0.1:{port}");
@@ -67,7 +68,7 @@ fn a_local_port_speaks_socks() {
 
 #[test]
 fn a_local_socket_and_lines_of_the_configuration() {
-    let Some(server) = Server::start("").filter(|_| have("curl")) else { return };
+    let Some(server) = Server::start("").filter(|_| has_program("curl")) else { return };
     let (web, port, socket) = (web(), free_port(), server.path("socks"));
     server.configure(&format!("DynamicForward 127.0.0.1:{port}"));
     let spec = socket.display().to_string();
@@ -81,7 +82,7 @@ fn a_local_socket_and_lines_of_the_configuration() {
 
 #[test]
 fn a_remote_port_speaks_socks_within_what_is_permitted() {
-    let Some(server) = Server::start("").filter(|_| have("curl")) else { return };
+    let Some(server) = Server::start("").filter(|_| has_program("curl")) else { return };
     let web = web();
     let exactly = format!("PermitRemoteOpen=127.0.0.1:{web}");
     let another = format!("PermitRemoteOpen=127.0.0.1:1 localhost:{web}");

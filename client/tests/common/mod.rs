@@ -15,6 +15,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use sockward_test_support::has_program;
+
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// A directory that goes away with the value.
@@ -39,21 +41,6 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Whether a program is there; says so if not.
-pub fn have(program: &str) -> bool {
-    let there = Path::new(program).exists()
-        || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .any(|directory| directory.join(program).is_file());
-    if !there {
-        assert!(
-            std::env::var_os("SOCKWARD_NO_SKIP").is_none_or(|v| v != "1"),
-            "{program} is missing and skipping is forbidden"
-        );
-        eprintln!("skipped: {program} is not installed");
-    }
-    there
 }
 
 /// The client under test: the example binary, which `cargo test` builds.
@@ -113,7 +100,7 @@ pub struct Server {
 impl Server {
     /// Starts one; `None` where there is none to start. `lines` go before the rest of sshd_config, so they win.
     pub fn start(lines: &str) -> Option<Server> {
-        if !have(SSHD) || !have("ssh-keygen") {
+        if !has_program(SSHD) || !has_program("ssh-keygen") {
             return None;
         }
         let dir = TempDir::new();

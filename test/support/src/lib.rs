@@ -12,6 +12,7 @@ mod client;
 mod dir;
 mod keys;
 mod origin;
+pub mod serial;
 mod server;
 mod users;
 mod wait;

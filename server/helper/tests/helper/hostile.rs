@@ -10,7 +10,7 @@ use sockward_sys::fd;
 use sockward_sys::link::Link;
 
 use crate::double::{ALEX, Helper, TempDir, Worker, named, permit, tcp, unix, wait_for};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("garbage_ends_its_own_login", garbage_ends_its_own_login),

@@ -9,7 +9,7 @@ use sockward_privsep::login::{Connection, Program, Request};
 use sockward_sys::spawn::Exit;
 
 use crate::double::{ALEX, EVE, Helper, TempDir, Worker, assert_joined, permit, read_all, tcp, unix};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("it_has_the_users_rights_and_nobody_looks_in", it_has_the_users_rights_and_nobody_looks_in),

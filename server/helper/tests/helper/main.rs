@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod double;
-mod harness;
 mod hostile;
 mod life;
 mod peers;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
                 life::TESTS,
                 hostile::TESTS,
             ];
-            harness::run(&args, &tests.concat())
+            sockward_test_support::serial::run(&args, &tests.concat())
         }
     }
 }

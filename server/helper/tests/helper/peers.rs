@@ -9,7 +9,7 @@ use sockward_privsep::helper::{Event, Peer};
 use sockward_privsep::login::Endpoint;
 
 use crate::double::{ALEX, EVE, Helper, TempDir, Worker, assert_joined, permit, read_all, tcp, unix};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("listed_processes_may_connect_to_a_socket", listed_processes_may_connect_to_a_socket),

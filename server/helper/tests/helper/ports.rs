@@ -8,7 +8,7 @@ use sockward_privsep::helper::{Event, Peer};
 use sockward_privsep::login::{Connection, Endpoint, Refusal, Request};
 
 use crate::double::{ALEX, Helper, assert_joined, permit, read_all, tcp};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("targets_are_connected_to_and_passed", targets_are_connected_to_and_passed),

@@ -9,7 +9,7 @@ use sockward_privsep::login::{ExitStatus, Program, Refusal, Request};
 use sockward_sys::fd;
 
 use crate::double::{ALEX, Helper, Streams, TempDir, Worker, permit, read_all, wait_for};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_command_has_its_streams_and_its_end", a_command_has_its_streams_and_its_end),

@@ -13,7 +13,7 @@ use sockward_sys::unix::Newborn;
 use crate::double::{
     ALEX, Helper, TempDir, Worker, assert_joined, give, named, permit, read_all, unix, wait_for,
 };
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_listener_is_the_users_and_has_its_mode", a_listener_is_the_users_and_has_its_mode),

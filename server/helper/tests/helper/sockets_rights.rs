@@ -11,7 +11,7 @@ use sockward_privsep::login::Refusal;
 use sockward_sys::unix as sys_unix;
 
 use crate::double::{ALEX, EVE, Helper, Refused, TempDir, Worker, give, permit, tcp, unix};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("the_kernel_refuses_what_the_user_may_not", the_kernel_refuses_what_the_user_may_not),

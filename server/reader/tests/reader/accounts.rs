@@ -7,7 +7,7 @@ use sockward_privsep::reader::{FromReader, ToReader};
 use sockward_sys::spawn::Exit;
 
 use crate::double::{ALEX, Home, Reader, become_of, plain};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("accounts_are_looked_up_with_the_monitors_rights", accounts_are_looked_up_with_the_monitors_rights),

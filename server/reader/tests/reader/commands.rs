@@ -9,7 +9,7 @@ use sockward_privsep::reader::{Command, Search, ToReader};
 
 use crate::double::{EVE, Reader, asker, certified, give, plain};
 use crate::files::key;
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_program_runs_as_its_user_in_a_clean_environment", a_program_runs_as_its_user_in_a_clean_environment),

@@ -7,7 +7,7 @@ use sockward_policy::KeyOptions;
 use sockward_privsep::reader::ToReader;
 
 use crate::double::{ALEX, EVE, Home, Reader, become_of, certified, give};
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("the_first_line_that_admits_the_key_counts", the_first_line_that_admits_the_key_counts),

@@ -9,7 +9,7 @@ use sockward_privsep::reader::{FromReader, Guard, ToReader, Verdict};
 
 use crate::double::{EVE, Home, Reader, certified, give, plain};
 use crate::files::key;
-use crate::harness::{Test, root_or_skip};
+use sockward_test_support::serial::{Test, root_or_skip};
 
 pub(crate) const TESTS: &[Test] = &[
     ("lists_are_opened_with_the_monitors_rights", lists_are_opened_with_the_monitors_rights),

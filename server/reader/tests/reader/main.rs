@@ -8,7 +8,6 @@ mod accounts;
 mod commands;
 mod double;
 mod files;
-mod harness;
 mod lists;
 
 use std::process::ExitCode;
@@ -19,6 +18,9 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     match Arguments::parse(&args) {
         Some(arguments) => sockward_reader::run(&arguments).into(),
-        None => harness::run(&args, &[files::TESTS, lists::TESTS, commands::TESTS, accounts::TESTS].concat()),
+        None => sockward_test_support::serial::run(
+            &args,
+            &[files::TESTS, lists::TESTS, commands::TESTS, accounts::TESTS].concat(),
+        ),
     }
 }

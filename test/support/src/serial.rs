@@ -1,15 +1,17 @@
 //! Runs tests one after the other: what this binary starts shares nothing with a test beside it.
 
-use sockward_test_support::{is_root, missing};
 use std::ffi::OsString;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
+use crate::{is_root, missing};
+
 /// A test and its name.
-pub(crate) type Test = (&'static str, fn());
+pub type Test = (&'static str, fn());
 
 /// Runs the tests whose names contain one of the arguments, or all.
-pub(crate) fn run(args: &[OsString], tests: &[Test]) -> ExitCode {
+#[must_use]
+pub fn run(args: &[OsString], tests: &[Test]) -> ExitCode {
     let words: Vec<_> = args.iter().skip(1).filter_map(|a| a.to_str()).collect();
     let filters: Vec<_> = words.iter().filter(|w| !w.starts_with('-')).collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(**f));
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &[OsString], tests: &[Test]) -> ExitCode {
 }
 
 /// Whether a test that needs root may run.
-pub(crate) fn root_or_skip(test: &str) -> bool {
+#[must_use]
+pub fn root_or_skip(test: &str) -> bool {
     is_root() || !missing(&format!("{test} needs root to take on other uids"))
 }
