@@ -112,6 +112,14 @@ pub fn decide_open_path(permit: &Permit, path: PathFacts<'_>) -> Decision {
     decide_path(permit, ListKind::PermitOpen, Direction::Local, path)
 }
 
+/// Whether a list names some socket paths and not others. Then a socket with a second name (a hard link) is not to
+/// be connected to: its other name may be one that the list leaves out.
+#[must_use]
+pub fn names_some_paths(permit: &Permit, list: ListKind) -> bool {
+    let any = |target: &Target| matches!(target, Target::Path(p) if p.expand(&permit.account) == Ok(None));
+    lists(permit, list).iter().any(|rules| !rules.permits(any))
+}
+
 /// Whether the server may listen on this socket for the client.
 pub fn decide_listen_path(permit: &Permit, path: PathFacts<'_>) -> Decision {
     decide_path(permit, ListKind::PermitListen, Direction::Remote, path)

@@ -30,7 +30,7 @@ pub use account::Account;
 pub use address::AddressList;
 pub use decide::{
     PathFacts, decide_listen_path, decide_listen_tcp, decide_one_more, decide_open_path, decide_open_tcp,
-    decide_peer, decide_session, decide_tty, pattern_directories,
+    decide_peer, decide_session, decide_tty, names_some_paths, pattern_directories,
 };
 pub use decision::{Decision, Limited, Reason, Refusal};
 pub use direction::{Direction, DirectionRule, Switch};

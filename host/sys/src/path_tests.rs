@@ -1,7 +1,9 @@
 //! The walk: what it follows, what it refuses, and an attacker who swaps a directory for a link.
 
 use super::*;
-use crate::testing::{ALEX, EVE, TempDir, as_user, race_rounds, root_or_skip, start_child, take_uid};
+use crate::testing::{
+    ALEX, EVE, TempDir, as_user, race, race_rounds, root_or_skip, start_child, take_time, take_uid,
+};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -166,57 +168,77 @@ fn a_full_descriptor_table_is_an_error() {
     .success();
 }
 
-/// Eve swaps a directory of hers for links to a place she must not reach, as fast as she can.
+/// Eve trades a directory of hers for a link to a place she must not reach, and moves a directory away while the
+/// walk is in it, as fast as she can. Paths lead to what they name or nowhere, by `..` too.
 #[test]
 fn a_swapped_directory_never_leads_elsewhere() {
     if !root_or_skip("walk race") {
         return;
     }
-    let tmp = TempDir::new();
+    let _alone = race();
+    let tmp = TempDir::in_memory();
     let hers = tmp.dir("eve", EVE, 0o755);
     let secret = tmp.dir("secret", 0, 0o755);
+    tmp.dir("secret/sub", 0, 0o755);
+    tmp.dir("eve/out", EVE, 0o755);
     let attacker = start_child(|| {
         take_uid(EVE);
+        take_time();
         let (swap, link) = (hers.join("swap"), hers.join("link"));
-        std::fs::create_dir(&swap).unwrap();
+        let (moved, away) = (hers.join("moved"), hers.join("out/moved"));
+        std::fs::create_dir_all(swap.join("sub")).unwrap();
+        std::fs::create_dir_all(moved.join("deep")).unwrap();
         symlink(&secret, &link).unwrap();
+        let rename = |from: &Path, to: &Path, flags| {
+            rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags).unwrap();
+        };
         loop {
             // The directory and the link trade names, so that there is always one of them.
-            rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                &swap,
-                rustix::fs::CWD,
-                &link,
-                rustix::fs::RenameFlags::EXCHANGE,
-            )
-            .unwrap();
+            rename(&swap, &link, rustix::fs::RenameFlags::EXCHANGE);
+            rename(&moved, &away, rustix::fs::RenameFlags::empty());
+            rename(&away, &moved, rustix::fs::RenameFlags::empty());
         }
     });
-    let wanted = bytes(&hers.join("swap"));
-    let (mut through, mut refused) = (0, 0);
-    while through + refused < race_rounds() || (through == 0 || refused == 0) && through + refused < 1_000_000
-    {
-        match Place::for_new(&[&wanted[..], b"/sock"].concat()) {
-            Ok(place) => {
-                through += 1;
-                assert_eq!(place.dir().path(), wanted);
-                let (there, secret) =
-                    (rustix::fs::fstat(place.dir()).unwrap(), rustix::fs::stat(&secret).unwrap());
-                assert_ne!((there.st_dev, there.st_ino), (secret.st_dev, secret.st_ino));
-            }
-            Err(error) => {
-                refused += 1;
-                // Between the two opens of a component a link may have become the directory again.
-                assert!(
-                    matches!(
-                        error.kind,
-                        WalkErrorKind::UntrustedLink | WalkErrorKind::NotFound | WalkErrorKind::NotADirectory
-                    ),
-                    "{error}"
-                );
+    let id = |at: &dyn AsFd| rustix::fs::fstat(at.as_fd()).map(|stat| (stat.st_dev, stat.st_ino)).unwrap();
+    let id_of = |path: &Path| id(&std::fs::File::open(path).unwrap());
+    let (in_hers, in_secret) = (id_of(&hers), [id_of(&secret), id_of(&secret.join("sub"))]);
+    // What is asked for, and where it is if it is anywhere; the attacked directory itself is known by what it is not.
+    let asked = [
+        ("swap/sock", "swap/sock", None),
+        ("swap/sub/sock", "swap/sub/sock", None),
+        ("swap/../sock", "sock", Some(in_hers)),
+        ("swap/sub/../../sock", "sock", Some(in_hers)),
+        ("moved/deep/../../sock", "sock", Some(in_hers)),
+    ];
+    let (mut through, mut refused) = ([0; 5], [0; 5]);
+    let mut round = 0;
+    while round < race_rounds() || (through.contains(&0) || refused.contains(&0)) && round < 1_000_000 {
+        for (n, (path, real, directory)) in asked.iter().enumerate() {
+            match Place::for_new(&bytes(&hers.join(path))) {
+                Ok(place) => {
+                    through[n] += 1;
+                    assert_eq!(place.path(), bytes(&hers.join(real)));
+                    let there = id(place.dir());
+                    assert!(!in_secret.contains(&there), "{path} leads out");
+                    assert!(directory.is_none_or(|directory| directory == there), "{path} leads elsewhere");
+                }
+                Err(error) => {
+                    refused[n] += 1;
+                    // Between the two opens of a component a link may have become the directory again.
+                    assert!(
+                        matches!(
+                            error.kind,
+                            WalkErrorKind::UntrustedLink
+                                | WalkErrorKind::NotFound
+                                | WalkErrorKind::NotADirectory
+                        ),
+                        "{error}"
+                    );
+                }
             }
         }
+        round += 1;
     }
     drop(attacker);
-    assert!(through > 0 && refused > 0, "the race never happened: {through} {refused}");
+    assert!(!through.contains(&0) && !refused.contains(&0), "no race: {through:?} {refused:?}");
 }

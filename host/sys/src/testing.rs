@@ -18,9 +18,21 @@ pub(crate) fn root_or_skip(test: &str) -> bool {
     is_root() || !missing(&format!("{test} needs root to take on other uids"))
 }
 
-/// How many rounds the race tests run: SOCKWARD_RACE_ROUNDS, or few.
+/// How many rounds the race tests run: SOCKWARD_RACE_ROUNDS, or 20,000.
 pub(crate) fn race_rounds() -> u32 {
-    std::env::var("SOCKWARD_RACE_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(300)
+    std::env::var("SOCKWARD_RACE_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(20_000)
+}
+
+/// In a child that races: it may take longer than others do, and is ended at last if its test is killed.
+pub(crate) fn take_time() {
+    // SAFETY: only moves the time at which a child that hangs is ended.
+    unsafe { libc::alarm(600 + race_rounds() / 20) };
+}
+
+/// One race at a time: each wants the machine's cores for its two sides.
+pub(crate) fn race() -> std::sync::MutexGuard<'static, ()> {
+    static RACE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    RACE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A directory of mode 0755 that goes away with the value.
@@ -28,9 +40,19 @@ pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new() -> TempDir {
+        TempDir::below(&std::env::temp_dir())
+    }
+
+    /// One in memory, where there is such a place: an attacker gets more attempts in the same time.
+    pub(crate) fn in_memory() -> TempDir {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { TempDir::below(memory) } else { TempDir::new() }
+    }
+
+    fn below(parent: &Path) -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("sockward-sys-{}-{n}", std::process::id()));
+        let path = parent.join(format!("sockward-sys-{}-{n}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         mode(&path, 0o755);

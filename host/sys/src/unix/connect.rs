@@ -9,17 +9,32 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use crate::link::Link;
 use crate::path::{Place, open_place};
 
+/// How many names a socket may have that is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Any number.
+    Any,
+    /// The one that was asked for. A second one, a hard link, could be one that is not permitted.
+    One,
+}
+
 /// Connects a stream socket, non-blocking and close-on-exec, to what is at a place.
 ///
 /// The file is opened, checked to be a socket and then connected to by that descriptor, so that
 /// nothing put there in between is reached. Never waits: a listener whose backlog is full is
 /// `WouldBlock`, to be tried again later.
-pub fn connect(place: &Place) -> io::Result<OwnedFd> {
+pub fn connect(place: &Place, names: Names) -> io::Result<OwnedFd> {
     let file = open_place(place)?;
     let stat = rustix::fs::fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         // What connect(2) says of a file that is no socket.
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "not a socket"));
+    }
+    if names == Names::One && stat.st_nlink > 1 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the socket has a second name (a hard link)",
+        ));
     }
     connect_file(std::os::fd::AsFd::as_fd(&file))
 }

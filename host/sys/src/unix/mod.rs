@@ -21,7 +21,7 @@ mod peer;
 mod scratch;
 
 pub use birth::{BirthError, Newborn, set_group_of};
-pub use connect::{connect, connect_links, connect_path, pair};
+pub use connect::{Names, connect, connect_links, connect_path, pair};
 pub use listener::Listener;
 pub use occupant::{FirstLook, Occupant, Replaceable, SecondLook, StaleProbe};
 pub use owned::{OwnedSocketFile, Removal};

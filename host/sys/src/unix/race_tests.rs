@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::path::Place;
-use crate::testing::{ALEX, EVE, TempDir, mode, race_rounds, root_or_skip, start_child, take_uid};
-use std::os::unix::ffi::OsStrExt;
+use crate::testing::{
+    ALEX, EVE, TempDir, mode, race, race_rounds, root_or_skip, start_child, take_time, take_uid,
+};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -22,37 +25,46 @@ fn is_there(dir: &Path, inode: u64) -> bool {
     })
 }
 
-/// Eve trades the name for files of hers (a socket, a regular file, a directory) while alex replaces,
-/// publishes and removes there. Nothing of eve's may vanish, and nothing of alex's may be left over.
-#[test]
-fn nothing_of_others_is_ever_removed() {
-    if !root_or_skip("replacement race") {
-        return;
-    }
-    let tmp = TempDir::new();
-    let shared = tmp.dir("shared", 0, 0o777);
+/// Names for a socket in a directory: one whose whole path has each of these lengths (at the limit of an address,
+/// one over it, far over it), and one that is no text.
+fn names_in(dir: &Path) -> Vec<OsString> {
+    let before = dir.as_os_str().len() + 1;
+    let of_length = |total: usize| OsString::from_vec(vec![b's'; total - before]);
+    let mut names: Vec<_> = [107, 108, 139].map(of_length).into();
+    names.push(OsStr::from_bytes(b"\xff\xfe s").to_owned());
+    names
+}
+
+/// Eve trades the name for files of hers (a dead and a live socket, a regular file, a directory, a link) while alex
+/// replaces, publishes and removes there. Nothing of eve's may vanish, and nothing of alex's may be left over.
+fn nothing_of_others_is_removed_in(bits: u32) {
+    let _alone = race();
+    let tmp = TempDir::in_memory();
+    let shared = tmp.dir("shared", 0, bits);
     let name = shared.join("s");
+    let live = UnixListener::bind(shared.join("live")).unwrap();
+    let kinds = ["file", "dir", "sock", "live", "link"];
     let theirs: Vec<u64> = {
-        let (file, dir, sock) = (shared.join("file"), shared.join("dir"), shared.join("sock"));
-        std::fs::write(&file, "precious").unwrap();
-        std::fs::create_dir(&dir).unwrap();
-        drop(UnixListener::bind(&sock).unwrap());
-        mode(&sock, 0o600);
-        [file, dir, sock]
+        std::fs::write(shared.join("file"), "precious").unwrap();
+        std::fs::create_dir(shared.join("dir")).unwrap();
+        drop(UnixListener::bind(shared.join("sock")).unwrap());
+        std::os::unix::fs::symlink("file", shared.join("link")).unwrap();
+        mode(&shared.join("sock"), 0o600);
+        kinds
             .iter()
-            .map(|path| {
-                std::os::unix::fs::lchown(path, Some(EVE), Some(EVE)).unwrap();
+            .map(|kind| {
+                let path = shared.join(kind);
+                std::os::unix::fs::lchown(&path, Some(EVE), Some(EVE)).unwrap();
                 std::fs::symlink_metadata(path).unwrap().ino()
             })
             .collect()
     };
     let attacker = start_child(|| {
         take_uid(EVE);
-        // SAFETY: this one runs until it is killed.
-        unsafe { libc::alarm(0) };
+        take_time();
         let flags = [rustix::fs::RenameFlags::EXCHANGE, rustix::fs::RenameFlags::NOREPLACE];
         loop {
-            for mine in ["file", "dir", "sock"] {
+            for mine in kinds {
                 for flag in flags {
                     let _ = rustix::fs::renameat_with(
                         rustix::fs::CWD,
@@ -74,8 +86,7 @@ fn nothing_of_others_is_ever_removed() {
     });
     let alex = start_child(|| {
         take_uid(ALEX);
-        // SAFETY: long runs are asked for by the environment.
-        unsafe { libc::alarm(0) };
+        take_time();
         let (mut published, mut changed) = (0, 0);
         let mut round = 0;
         while round < race_rounds() || (published == 0 || changed == 0) && round < 100_000 {
@@ -108,8 +119,23 @@ fn nothing_of_others_is_ever_removed() {
     });
     assert_eq!(alex.wait(), crate::spawn::Exit::Code(0));
     drop(attacker);
-    for inode in theirs {
-        assert!(is_there(&shared, inode), "a file of eve's is gone");
+    drop(live);
+    for (inode, kind) in theirs.into_iter().zip(kinds) {
+        assert!(is_there(&shared, inode), "a {kind} of eve's is gone");
+    }
+}
+
+#[test]
+fn nothing_of_others_is_ever_removed() {
+    if root_or_skip("replacement race") {
+        nothing_of_others_is_removed_in(0o777);
+    }
+}
+
+#[test]
+fn nothing_of_others_is_ever_removed_from_a_sticky_setgid_directory() {
+    if root_or_skip("replacement race") {
+        nothing_of_others_is_removed_in(0o3777);
     }
 }
 
@@ -119,25 +145,41 @@ fn close_everything() {
     unsafe { libc::close_range(3, u32::MAX, 0) };
 }
 
-/// Eve connects to every socket she can find, as fast as she can, while alex makes sockets that she
-/// must never reach: one for alex alone and one for a group she is not in.
+/// Eve connects to every socket she can find, as fast as she can, while alex makes sockets that she must never
+/// reach: for alex alone and for a group she is not in, in a plain, a sticky and two setgid directories, one of
+/// which would give the socket her group.
 #[test]
 fn nobody_connects_before_the_rights_are_final() {
     if !root_or_skip("birth race") {
         return;
     }
-    let tmp = TempDir::new();
-    let open = tmp.dir("open", ALEX, 0o777);
+    let _alone = race();
+    let tmp = TempDir::in_memory();
+    let open: Vec<_> =
+        [("plain", ALEX, 0o777), ("sticky", ALEX, 0o1777), ("own", ALEX, 0o2777), ("hers", EVE, 0o3777)]
+            .map(|(name, gid, bits)| {
+                let dir = tmp.dir(name, ALEX, bits);
+                std::os::unix::fs::chown(&dir, None, Some(gid)).unwrap();
+                mode(&dir, bits);
+                dir
+            })
+            .into();
     let (report_in, report_out) = crate::fd::pipe().unwrap();
     let attacker = start_child(|| {
         take_uid(EVE);
-        // SAFETY: this one runs until it is killed.
-        unsafe { libc::alarm(0) };
+        take_time();
         loop {
-            for entry in std::fs::read_dir(&open).into_iter().flatten().flatten() {
-                for path in [entry.path(), entry.path().join("s")] {
-                    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-                        let _ = crate::fd::write(&report_out, b"!");
+            for dir in &open {
+                // Names at the limit do not fit in an address otherwise.
+                std::env::set_current_dir(dir).unwrap();
+                for entry in std::fs::read_dir(".").into_iter().flatten().flatten() {
+                    let name = entry.file_name();
+                    let within =
+                        names_in(dir).into_iter().chain(["socket".into()]).map(|n| Path::new(&name).join(n));
+                    for path in std::iter::once(name.clone().into()).chain(within) {
+                        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+                            let _ = crate::fd::write(&report_out, b"!");
+                        }
                     }
                 }
             }
@@ -145,12 +187,15 @@ fn nobody_connects_before_the_rights_are_final() {
     });
     let alex = start_child(|| {
         take_uid(ALEX);
-        // The usual limit is for a few rounds.
-        // SAFETY: only moves the time at which a child that hangs is ended.
-        unsafe { libc::alarm(60 + race_rounds() / 20) };
-        for round in 0..race_rounds() {
-            let mode = if round % 2 == 0 { 0o600 } else { 0o660 };
-            let listener = Newborn::bind(place(&open.join("s"))).unwrap().publish(mode, 4, None).unwrap();
+        take_time();
+        let names: Vec<_> = open.iter().map(|dir| (dir, names_in(dir))).collect();
+        for round in 0..race_rounds() as usize {
+            let (dir, names) = &names[round % names.len()];
+            let name = &names[round / open.len() % names.len()];
+            let mode = if round % 8 < 4 { 0o600 } else { 0o660 };
+            let born = Newborn::bind(place(&dir.join(name))).unwrap();
+            born.set_group(ALEX).unwrap();
+            let listener = born.publish(mode, 4, None).unwrap();
             std::thread::yield_now();
             assert!(listener.accept().is_err());
             assert_eq!(listener.close().unwrap(), Removal::Removed);
@@ -160,5 +205,7 @@ fn nobody_connects_before_the_rights_are_final() {
     drop(attacker);
     drop(report_out);
     assert_eq!(crate::fd::read(&report_in, &mut [0; 1]).unwrap(), 0, "eve got through");
-    assert_eq!(std::fs::read_dir(&open).unwrap().count(), 0);
+    for dir in open {
+        assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
+    }
 }

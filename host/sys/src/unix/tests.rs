@@ -55,7 +55,7 @@ fn a_listener_serves_and_leaves_nothing_behind() {
         assert_eq!(listener.path(), path.as_os_str().as_bytes());
         assert_eq!(entries(tmp.path()), ["s"]);
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        let client = connect(&place(&path)).unwrap();
+        let client = connect(&place(&path), Names::Any).unwrap();
         let server = listener.accept().unwrap();
         crate::fd::write(&client, b"hello").unwrap();
         assert_eq!(crate::fd::read(&server, &mut [0; 9]).unwrap(), 5);
@@ -160,7 +160,7 @@ fn paths_longer_than_sun_path_and_names_that_are_not_text() {
             let path = dir.join(std::ffi::OsStr::from_bytes(&name));
             assert_eq!(path.as_os_str().len(), total);
             let listener = listen(&path).unwrap();
-            connect(&place(&path)).unwrap();
+            connect(&place(&path), Names::Any).unwrap();
             assert_eq!(listener.close().unwrap(), Removal::Removed);
         }
         let long = tmp.path().join("n".repeat(255));
@@ -203,7 +203,11 @@ fn only_sockets_are_ever_looked_at_as_replaceable() {
         for name in ["file", "dir", "link", "fifo"] {
             let place = place(&tmp.path().join(name));
             assert!(matches!(Occupant::look(&place), Err(BirthError::NotASocket)), "{name}");
-            assert_eq!(connect(&place).unwrap_err().kind(), io::ErrorKind::ConnectionRefused, "{name}");
+            assert_eq!(
+                connect(&place, Names::Any).unwrap_err().kind(),
+                io::ErrorKind::ConnectionRefused,
+                "{name}"
+            );
         }
     });
 }
@@ -217,7 +221,7 @@ fn a_stale_socket_is_told_from_a_live_one() {
         let stale = is_stale(look(&path)).expect("nobody listens");
         let listener = Newborn::bind(place(&path)).unwrap().publish(0o600, 1, Some(stale)).unwrap();
         assert_eq!(entries(tmp.path()), ["s"]);
-        connect(&place(&path)).unwrap();
+        connect(&place(&path), Names::Any).unwrap();
         assert!(is_stale(look(&path)).is_none(), "ours is live");
         drop(listener);
 
@@ -228,10 +232,10 @@ fn a_stale_socket_is_told_from_a_live_one() {
         let full = tmp.path().join("full");
         let busy = Newborn::bind(place(&full)).unwrap().publish(0o600, 0, None).unwrap();
         let mut waiting: Vec<OwnedFd> = Vec::new();
-        while let Ok(client) = connect(&place(&full)) {
+        while let Ok(client) = connect(&place(&full), Names::Any) {
             waiting.push(client);
         }
-        assert_eq!(connect(&place(&full)).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(connect(&place(&full), Names::Any).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(is_stale(look(&full)).is_none(), "a full backlog");
         drop(busy);
     });
@@ -272,11 +276,11 @@ fn a_live_socket_is_replaced_only_on_demand_and_keeps_its_connections() {
         let tmp = TempDir::new();
         let path = tmp.path().join("s");
         let old = listen(&path).unwrap();
-        let connection = connect(&place(&path)).unwrap();
+        let connection = connect(&place(&path), Names::Any).unwrap();
         let over = look(&path).live_or_not();
         let new = Newborn::bind(place(&path)).unwrap().publish(0o600, 1, Some(over)).unwrap();
         crate::fd::write(&connection, b"x").unwrap();
-        let _to_new = connect(&place(&path)).unwrap();
+        let _to_new = connect(&place(&path), Names::Any).unwrap();
         assert!(new.accept().is_ok());
         assert!(old.accept().is_ok(), "the connection made before");
         assert_eq!(old.close().unwrap(), Removal::NotOurs, "the successor's file stays");
@@ -408,7 +412,7 @@ fn it_works_for_a_process_that_cannot_be_traced() {
         as_user(ALEX, || {
             crate::identity::forbid_tracing().unwrap();
             let listener = listen(&dir.join("s")).unwrap();
-            connect(&place(&dir.join("s"))).unwrap();
+            connect(&place(&dir.join("s")), Names::Any).unwrap();
             assert_eq!(listener.close().unwrap(), Removal::Removed);
         })
         .success();

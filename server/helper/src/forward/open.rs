@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{io, vec};
 
 use mio::Interest;
-use sockward_policy::{By, Decision, decide_open_tcp};
+use sockward_policy::{By, Decision, ListKind, Permit, decide_open_tcp, names_some_paths};
 use sockward_privsep::helper::Event;
 use sockward_privsep::login::{Answer, Connection, Endpoint};
 use sockward_sys::path::Place;
@@ -127,7 +127,9 @@ impl Opens {
                     }
                 }
             },
-            Step::Backlog { place, pause, until } => connect_path(place, pause, until, caller.shared),
+            Step::Backlog { place, pause, until } => {
+                connect_path(place, pause, until, caller.permit, caller.shared)
+            }
         };
         self.settle(id, asked, outcome, connections, caller)
     }
@@ -209,7 +211,7 @@ fn begin(id: u64, target: &Endpoint, caller: &mut Caller<'_>) -> Result<(By, Out
         Endpoint::Path(path) => {
             let (place, by) = paths::permitted(caller.permit, path, &paths::OPEN)?;
             let until = caller.shared.now + BACKLOG_TRY;
-            let outcome = connect_path(place, PAUSE_FIRST, until, caller.shared);
+            let outcome = connect_path(place, PAUSE_FIRST, until, caller.permit, caller.shared);
             though_allowed(outcome, &by).map(|outcome| (by, outcome))
         }
     }
@@ -272,8 +274,18 @@ fn connected(socket: OwnedFd, address: SocketAddr) -> Outcome {
     Outcome::Connected(socket, address.to_string())
 }
 
-fn connect_path(place: Place, pause: Duration, until: Instant, shared: &Shared) -> Result<Outcome, Refused> {
-    match unix::connect(&place) {
+fn connect_path(
+    place: Place,
+    pause: Duration,
+    until: Instant,
+    permit: &Permit,
+    shared: &Shared,
+) -> Result<Outcome, Refused> {
+    let names = match names_some_paths(permit, ListKind::PermitOpen) {
+        true => unix::Names::One,
+        false => unix::Names::Any,
+    };
+    match unix::connect(&place, names) {
         Ok(socket) if shared.is_short(&socket) => Err(Refused::shortage("too many open files")),
         Ok(socket) => Ok(Outcome::Connected(socket, shown::path(&place.path()))),
         Err(e) if e.kind() == io::ErrorKind::WouldBlock && shared.now < until => {

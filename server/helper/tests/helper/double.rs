@@ -451,7 +451,11 @@ pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new() -> TempDir {
-        let path = std::env::temp_dir().join(format!("sockward-helper-{}", std::process::id()));
+        TempDir::below(&std::env::temp_dir())
+    }
+
+    pub(crate) fn below(parent: &Path) -> TempDir {
+        let path = parent.join(format!("sockward-helper-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         give(&path, 0, 0o755);

@@ -8,6 +8,7 @@ mod hostile;
 mod life;
 mod peers;
 mod ports;
+mod races;
 mod sessions;
 mod sockets;
 mod sockets_rights;
@@ -18,6 +19,9 @@ use sockward_privsep::role::Arguments;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|word| word == races::ATTACKER) {
+        races::attack(&args[2..]);
+    }
     match Arguments::parse(&args) {
         Some(arguments) => sockward_helper::run(&arguments).into(),
         None => {
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
                 sessions::TESTS,
                 life::TESTS,
                 hostile::TESTS,
+                races::TESTS,
             ];
             sockward_test_support::serial::run(&args, &tests.concat())
         }
