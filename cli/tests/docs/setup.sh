@@ -7,6 +7,8 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /home
 mount -t tmpfs -o mode=700 tmpfs /root
 mkdir -p /run/sshd
+# Where the commands of logins are looked for.
+mount --bind "$DIR/bin" /usr/local/bin
 
 export PATH="$DIR/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 echo '127.0.0.1 host' >>/etc/hosts

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use crate::{Kind, Server, sockward, stock};
+use crate::{Kind, Server, User, sockward, stock};
 
 /// A command line in the making.
 #[derive(Debug)]
@@ -46,6 +46,16 @@ impl Client {
     #[must_use]
     pub fn user(mut self, name: &str) -> Self {
         self.destination = format!("{name}@127.0.0.1");
+        self
+    }
+
+    /// Run by this user, who gets the key.
+    #[must_use]
+    pub fn run_by(mut self, user: &User, server: &Server) -> Self {
+        std::os::unix::fs::chown(&server.keys.user, Some(user.uid), Some(user.gid)).unwrap();
+        let mut command = user.command(self.command.get_program());
+        command.args(self.command.get_args());
+        self.command = command;
         self
     }
 

@@ -3,81 +3,21 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod far;
+mod hosts;
+mod life;
+mod vnc;
+
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sockward_test_e2e::support::{
-    Client, Kind, Origin, Running, Server, ServerSetup, Service, has_program, sockward, users, wait_until,
-};
+use sockward_test_e2e::support::{Client, Kind, Origin, Service, has_program, sockward, users, wait_until};
 use sockward_test_e2e::{alex_and_bob, as_root, names};
 
-/// A stock server whose only key runs a gate, and a directory of alex's for its sockets.
-struct Far {
-    server: Server,
-    sockets: PathBuf,
-}
-
-impl Far {
-    /// `flags`: the gate's, with SOCKETS for the directory.
-    fn new(flags: &str) -> Far {
-        let sockets = std::env::temp_dir().join(format!("sockward-gate-{}-{}", std::process::id(), next()));
-        std::fs::create_dir(&sockets).unwrap();
-        let flags = flags.replace("SOCKETS", &sockets.display().to_string());
-        let key_options = format!("command=\"{} gate {flags}\",restrict", sockward().display());
-        let server = Server::start(Kind::OpenSsh, &ServerSetup { key_options, ..ServerSetup::default() });
-        let (alex, _) = alex_and_bob();
-        std::os::unix::fs::chown(&sockets, Some(alex.uid), Some(alex.gid)).unwrap();
-        Far { server, sockets }
-    }
-
-    fn socket(&self, name: &str) -> PathBuf {
-        self.sockets.join(name)
-    }
-
-    /// `-R SOCKET:ORIGIN` through the gate, by one of the two programs that speak SSH.
-    fn share(&self, socket: &Path, target: &str, transport: &str) -> Running {
-        let running = Client::new(Kind::Ours, &self.server)
-            .args(["-o", "Via=gate", "-o", &format!("Transport={transport}")])
-            .args(["-R", &format!("{}:{target}", socket.display())])
-            .forward();
-        wait_until("the gate listens", || {
-            assert!(!running.log().contains("failed"), "{}", running.log());
-            is_socket(socket)
-        });
-        running
-    }
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.sockets);
-    }
-}
-
-fn next() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-fn address(origin: &Origin) -> String {
-    format!("127.0.0.1:{}", origin.port)
-}
-
-fn is_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
-}
-
-/// Whether a gate or its helper is there whose command line names this directory, or whose parent did.
-fn gates_of(far: &Far) -> Vec<String> {
-    let out = Command::new("ps").args(["-eo", "pid,args", "-ww"]).output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let needle = far.sockets.display().to_string();
-    text.lines().filter(|l| l.contains(" gate ") && l.contains(&needle)).map(str::to_owned).collect()
-}
+use far::{Far, address, gates_of, is_socket};
 
 #[test]
 fn a_thousand_requests_by_fifty_at_once_are_a_thousand_right_answers() {
@@ -127,86 +67,49 @@ fn half_close_is_carried_and_a_stalled_reader_stops_nobody() {
         return;
     }
     let far = Far::new("--permit-listen SOCKETS/*");
-    let (count, stall) = (Origin::tcp(Service::CountToEnd), Origin::tcp(Service::Stall));
-    let (counted, stalled) = (far.socket("count"), far.socket("stall"));
-    let running = Client::new(Kind::Ours, &far.server)
-        .args(["-o", "Via=gate"])
-        .args(["-R", &format!("{}:{}", counted.display(), address(&count))])
-        .args(["-R", &format!("{}:{}", stalled.display(), address(&stall))])
-        .forward();
-    wait_until("the gate listens", || is_socket(&counted) && is_socket(&stalled));
-    // Writers whose data nobody reads, until nothing more is taken.
-    let writers: Vec<UnixStream> = (0..4).map(|_| UnixStream::connect(&stalled).unwrap()).collect();
-    for mut writer in &writers {
-        writer.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
-        while writer.write(&[0; 65_536]).is_ok() {}
+    let services = [
+        ("count", Origin::tcp(Service::CountToEnd)),
+        ("send", Origin::tcp(Service::Send(64 << 20))),
+        ("stall", Origin::tcp(Service::Stall)),
+    ];
+    let mut client = Client::new(Kind::Ours, &far.server).args(["-o", "Via=gate"]);
+    for (name, origin) in &services {
+        client = client.args(["-R", &format!("{}:{}", far.socket(name).display(), address(origin))]);
     }
+    let running = client.forward();
+    wait_until("the gate listens", || services.iter().all(|(name, _)| is_socket(&far.socket(name))));
+    let connect = |name| UnixStream::connect(far.socket(name)).unwrap();
+    // Writers whose data nobody reads, until nothing more is taken; readers that take a little and no more.
+    let _writers: Vec<UnixStream> = std::iter::repeat_with(|| connect("stall"))
+        .take(4)
+        .inspect(|mut writer| {
+            writer.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+            while writer.write(&[0; 65_536]).is_ok() {}
+        })
+        .collect();
+    let _readers: Vec<UnixStream> = std::iter::repeat_with(|| connect("send"))
+        .take(2)
+        .inspect(|mut reader| reader.read_exact(&mut [0; 1000]).unwrap())
+        .collect();
     let upload = Origin::pattern(7, 64 << 20);
-    let sizes: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut stream = UnixStream::connect(&counted).unwrap();
-                    stream.write_all(&upload).unwrap();
-                    stream.shutdown(std::net::Shutdown::Write).unwrap();
-                    let mut answer = String::new();
-                    stream.read_to_string(&mut answer).unwrap();
-                    answer.trim().to_owned()
-                })
-            })
-            .collect();
-        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    let download = Origin::pattern(64 << 20, 64 << 20);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut stream = connect("count");
+                stream.write_all(&upload).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                assert_eq!(answer, (64 << 20).to_string(), "{}", running.log());
+            });
+            scope.spawn(|| {
+                let mut all = Vec::with_capacity(64 << 20);
+                connect("send").read_to_end(&mut all).unwrap();
+                assert!(all == download, "{} bytes: {}", all.len(), running.log());
+            });
+        }
     });
-    assert_eq!(sizes, vec![(64 << 20).to_string(); 4], "{}", running.log());
-}
-
-#[test]
-fn whoever_is_killed_no_socket_and_no_process_stays() {
-    if !as_root() {
-        return;
-    }
-    for victim in ["client", "gate", "server's session"] {
-        let far = Far::new("--permit-listen SOCKETS/*");
-        let origin = Origin::tcp(Service::Echo);
-        let socket = far.socket("s");
-        let running = far.share(&socket, &address(&origin), "ssh");
-        let _busy: Vec<UnixStream> = (0..5)
-            .map(|_| {
-                let mut stream = UnixStream::connect(&socket).unwrap();
-                stream.write_all(b"x").unwrap();
-                stream
-            })
-            .collect();
-        let kill = |pid: &str| assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
-        match victim {
-            "client" => kill(&running.pid().to_string()),
-            "gate" => {
-                for line in gates_of(&far) {
-                    kill(line.split_whitespace().next().unwrap());
-                }
-            }
-            // Both processes that a stock server has for a session.
-            _ => sessions_of(far.server.pid()).iter().for_each(|pid| kill(pid)),
-        }
-        wait_until(&format!("{victim}: the socket is gone"), || names(&far.sockets).is_empty());
-        wait_until(&format!("{victim}: the gate is gone"), || gates_of(&far).is_empty());
-    }
-}
-
-/// The sshd processes below one.
-fn sessions_of(pid: u32) -> Vec<String> {
-    let out = Command::new("ps").args(["-eo", "pid=,ppid=,comm="]).output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    let mut found = vec![pid.to_string()];
-    for _ in 0..3 {
-        for row in rows.iter().filter(|row| row.get(2).is_some_and(|name| name.starts_with("sshd"))) {
-            if found.iter().any(|p| p == row[1]) && !found.iter().any(|p| p == row[0]) {
-                found.push(row[0].to_owned());
-            }
-        }
-    }
-    found.split_off(1)
 }
 
 #[test]
