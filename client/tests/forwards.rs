@@ -28,9 +28,9 @@ fn forwarding(server: &Server, arguments: &[&str]) -> Running {
     running
 }
 
-#[test]
-fn local_forwardings_of_all_four_kinds() {
-    let Some(server) = Server::start("") else { return };
+/// Forwards a port and a socket to each of a port and a socket, and moves a MiB through each; the client, and the
+/// sockets that listen.
+fn all_four_kinds(server: &Server, option: &str) -> (Running, [std::path::PathBuf; 2]) {
     let (service, socket) = (serve_tcp("tcp:"), server.path("service"));
     serve_unix("unix:", &socket);
     let (a, b) = (free_port(), free_port());
@@ -41,39 +41,30 @@ fn local_forwardings_of_all_four_kinds() {
         format!("{}:localhost:{service}", c.display()),
         format!("{}:{}", d.display(), socket.display()),
     ];
-    let arguments: Vec<&str> = specs.iter().flat_map(|spec| ["-L", spec]).collect();
-    let running = forwarding(&server, &arguments);
+    let arguments: Vec<&str> = specs.iter().flat_map(|spec| [option, spec]).collect();
+    let running = forwarding(server, &arguments);
     let bytes = pattern(2, 1 << 20);
     let tcp = [b"tcp:", &bytes[..]].concat();
     let unix = [b"unix:", &bytes[..]].concat();
     assert!(ask_tcp(a, &bytes) == tcp && ask_unix(&c, &bytes) == tcp);
     assert!(ask_tcp(b, &bytes) == unix && ask_unix(&d, &bytes) == unix);
     assert_eq!(ask_tcp(a, b""), b"tcp:");
+    (running, [c, d])
+}
+
+#[test]
+fn local_forwardings_of_all_four_kinds() {
+    let Some(server) = Server::start("") else { return };
+    let (running, sockets) = all_four_kinds(&server, "-L");
     running.signal("TERM");
     assert_eq!(running.end().code(), Some(0));
-    assert!(!c.exists() && !d.exists(), "sockets go with their client");
+    assert!(sockets.iter().all(|socket| !socket.exists()), "sockets go with their client");
 }
 
 #[test]
 fn remote_forwardings_of_all_four_kinds() {
     let Some(server) = Server::start("") else { return };
-    let (service, socket) = (serve_tcp("tcp:"), server.path("service"));
-    serve_unix("unix:", &socket);
-    let (a, b) = (free_port(), free_port());
-    let (c, d) = (server.path("c"), server.path("d"));
-    let specs = [
-        format!("{a}:127.0.0.1:{service}"),
-        format!("127.0.0.1:{b}:{}", socket.display()),
-        format!("{}:localhost:{service}", c.display()),
-        format!("{}:{}", d.display(), socket.display()),
-    ];
-    let arguments: Vec<&str> = specs.iter().flat_map(|spec| ["-R", spec]).collect();
-    let _running = forwarding(&server, &arguments);
-    let bytes = pattern(3, 1 << 20);
-    let tcp = [b"tcp:", &bytes[..]].concat();
-    let unix = [b"unix:", &bytes[..]].concat();
-    assert!(ask_tcp(a, &bytes) == tcp && ask_unix(&c, &bytes) == tcp);
-    assert!(ask_tcp(b, &bytes) == unix && ask_unix(&d, &bytes) == unix);
+    let _ = all_four_kinds(&server, "-R");
 }
 
 #[test]

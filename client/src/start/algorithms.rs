@@ -1,44 +1,12 @@
 //! The algorithms this program has, for the configuration to choose from, and the lists of `-Q`.
 
-use sockward_config::algorithms::Names;
-use sockward_config::ssh::{Algorithms, QUERIES, Query};
-use sockward_crypto::{Cipher, KexMethod, KeyAlgorithm, KeyType, Mac, SignatureAlg};
+use sockward_config::algorithms::Algorithms;
+use sockward_config::ssh::{QUERIES, Query};
+use sockward_crypto::{AlgorithmNames, Cipher, KexMethod, KeyAlgorithm, KeyType, Mac, SignatureAlg};
 
-/// Names of algorithms, each list in order of preference.
-pub(crate) struct Supported {
-    ciphers: Vec<&'static str>,
-    macs: Vec<&'static str>,
-    kex: Vec<&'static str>,
-    keys: Vec<&'static str>,
-    ca_signatures: Vec<&'static str>,
-}
-
-impl Supported {
-    /// What this build has on this processor.
-    pub(crate) fn new() -> Self {
-        Supported {
-            ciphers: Cipher::preferred().iter().map(|cipher| cipher.name()).collect(),
-            macs: Mac::NAMES.iter().map(|(name, _)| *name).collect(),
-            kex: KexMethod::NAMES.iter().map(|(name, _)| *name).collect(),
-            keys: KeyAlgorithm::all().map(KeyAlgorithm::name).collect(),
-            ca_signatures: SignatureAlg::ALL.iter().map(|alg| alg.name()).collect(),
-        }
-    }
-
-    /// As the configuration wants them. Everything there is is also used by default.
-    pub(crate) fn algorithms(&self) -> Algorithms<'_> {
-        fn all<'n>(names: &'n [&'n str]) -> Names<'n> {
-            Names { supported: names, default: names }
-        }
-        Algorithms {
-            ciphers: all(&self.ciphers),
-            macs: all(&self.macs),
-            kex: all(&self.kex),
-            host_keys: all(&self.keys),
-            user_keys: all(&self.keys),
-            ca_signatures: all(&self.ca_signatures),
-        }
-    }
+/// As the configuration wants them.
+pub(crate) fn of(names: &AlgorithmNames) -> Algorithms<'_> {
+    Algorithms::all(&names.ciphers, &names.macs, &names.kex, &names.keys, &names.ca_signatures)
 }
 
 /// What `-Q` prints, one name a line.

@@ -14,19 +14,20 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use sockward_config::algorithms::Algorithms;
 use sockward_config::choice::LogLevel;
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{
     self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, ControlCommand, ControlMaster,
     Invocation, Remark, RequestTty, SessionType, Severity, Transport, USAGE, Via,
 };
+use sockward_crypto::AlgorithmNames;
 use sockward_sys::log as logger;
 
 pub(crate) use machine::{ThisMachine, shell};
 
 use crate::gate;
 use crate::plan::Plan;
-use algorithms::Supported;
 
 /// The system's configuration file.
 const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
@@ -44,8 +45,8 @@ pub(crate) struct Failed;
 
 /// Follows the arguments, the first of which is the program's name.
 pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
-    let supported = Supported::new();
-    let names = supported.algorithms();
+    let supported = AlgorithmNames::available();
+    let names = algorithms::of(&supported);
     let action = ssh::parse_arguments(args.iter().skip(1).cloned(), &ThisMachine, &names);
     let invocation = match action {
         Ok(Action::Run(invocation)) => invocation,
@@ -163,7 +164,7 @@ fn tell(remark: &Remark) {
 }
 
 /// Reads the files that count and makes of all what holds for the connection.
-fn load(invocation: &Invocation, names: &ssh::Algorithms<'_>) -> Result<Configuration, String> {
+fn load(invocation: &Invocation, names: &Algorithms<'_>) -> Result<Configuration, String> {
     let local = machine::local()?;
     let (user, system) = match &invocation.config_file {
         ConfigFile::None => (None, None),
@@ -271,8 +272,8 @@ mod tests {
     use super::*;
 
     fn configuration(arguments: &[&str]) -> Configuration {
-        let supported = Supported::new();
-        let names = supported.algorithms();
+        let supported = AlgorithmNames::available();
+        let names = algorithms::of(&supported);
         let arguments = ["-F", "none"].iter().chain(arguments).map(OsString::from);
         let Ok(Action::Run(invocation)) = ssh::parse_arguments(arguments, &ThisMachine, &names) else {
             panic!("not an invocation");
@@ -301,8 +302,9 @@ mod tests {
 
     #[test]
     fn the_whole_configuration_goes_out_and_in_again() {
-        let supported = Supported::new();
-        let dump = String::from_utf8(configuration(&["-p", "2222", "host"]).dump(&supported.algorithms()));
+        let supported = AlgorithmNames::available();
+        let dump =
+            String::from_utf8(configuration(&["-p", "2222", "host"]).dump(&algorithms::of(&supported)));
         assert!(dump.unwrap().contains("\nport 2222\n"));
     }
 }

@@ -16,6 +16,51 @@ pub struct Names<'n> {
     pub default: &'n [&'n str],
 }
 
+/// The algorithms a program has, by keyword, for either side.
+#[derive(Clone, Copy, Debug)]
+pub struct Algorithms<'n> {
+    /// For `Ciphers`, `-c`.
+    pub ciphers: Names<'n>,
+    /// For `MACs`, `-m`.
+    pub macs: Names<'n>,
+    /// For `KexAlgorithms`.
+    pub kex: Names<'n>,
+    /// For `HostKeyAlgorithms` and the client's `HostbasedAcceptedAlgorithms`.
+    pub host_keys: Names<'n>,
+    /// For `PubkeyAcceptedAlgorithms`.
+    pub user_keys: Names<'n>,
+    /// For `CASignatureAlgorithms`.
+    pub ca_signatures: Names<'n>,
+}
+
+impl<'n> Algorithms<'n> {
+    /// Where everything there is is fit to be used by default. `keys`: for host keys and for user keys.
+    #[must_use]
+    pub fn all(
+        ciphers: &'n [&'n str],
+        macs: &'n [&'n str],
+        kex: &'n [&'n str],
+        keys: &'n [&'n str],
+        ca_signatures: &'n [&'n str],
+    ) -> Self {
+        let [ciphers, macs, kex, keys, ca_signatures] =
+            [ciphers, macs, kex, keys, ca_signatures].map(|names| Names { supported: names, default: names });
+        Algorithms { ciphers, macs, kex, host_keys: keys, user_keys: keys, ca_signatures }
+    }
+
+    /// What a keyword of ssh_config chooses from.
+    pub(crate) fn of_keyword(&self, keyword: &str) -> &Names<'n> {
+        match keyword {
+            "Ciphers" => &self.ciphers,
+            "MACs" => &self.macs,
+            "KexAlgorithms" => &self.kex,
+            "PubkeyAcceptedAlgorithms" => &self.user_keys,
+            "CASignatureAlgorithms" => &self.ca_signatures,
+            _ => &self.host_keys,
+        }
+    }
+}
+
 /// What a keyword's argument says, its syntax and names checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlgorithmList {

@@ -17,11 +17,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sockward_config::algorithms::Names;
+use sockward_config::algorithms::{Algorithms, Names};
 use sockward_config::lookup::Lookup;
-use sockward_config::ssh::{
-    Action, Algorithms, ConfigFile, ConfigFiles, Local, Machine, load, parse_arguments,
-};
+use sockward_config::ssh::{Action, ConfigFile, ConfigFiles, Local, Machine, load, parse_arguments};
 
 /// Keywords whose lines are not compared, and why.
 const NOT_COMPARED: &[(&str, &str)] = &[

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sockward_config::algorithms::Names;
+use sockward_config::algorithms::{Algorithms, Names};
 use sockward_config::lookup::NoLookup;
-use sockward_config::sshd::{self, Algorithms, Context, IncludedFile, TestSpec};
+use sockward_config::sshd::{self, Context, IncludedFile, TestSpec};
 
 const STOCK: &str = "/usr/sbin/sshd";
 

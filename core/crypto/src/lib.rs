@@ -14,6 +14,7 @@ pub mod fuzz;
 mod kex;
 mod key;
 pub mod keyfile;
+mod names;
 mod private;
 mod random;
 #[cfg(test)]
@@ -28,5 +29,6 @@ pub use key::{
     KeyAlgorithm, KeyType, PublicKey, RSA_BITS_MAX, RSA_BITS_MIN, SignatureAlg, SkFacts, Verified,
     fingerprint, parse_public_line, write_public_line,
 };
+pub use names::AlgorithmNames;
 pub use private::PrivateKey;
 pub use random::{Random, SystemRandom};

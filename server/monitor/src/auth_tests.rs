@@ -2,7 +2,7 @@
 
 use sockward_config::lookup::NoLookup;
 use sockward_config::sshd::{self, Config};
-use sockward_crypto::{Digest, HashAlg, KeyType, PrivateKey, SignatureAlg};
+use sockward_crypto::{AlgorithmNames, Digest, HashAlg, KeyType, PrivateKey, SignatureAlg};
 use sockward_policy::{Account, KeyOptions, Source};
 use sockward_privsep::reader::{AccountFacts, FromReader, ToReader};
 use sockward_privsep::worker::{AuthAnswer, AuthMethod, AuthRequest};
@@ -11,7 +11,7 @@ use sockward_wire::auth::signed_data;
 use crate::auth::{Accepted, Auth, ServerSelf, Step, Surroundings};
 use crate::facts::Facts;
 use crate::search::Job;
-use crate::settings::AlgorithmNames;
+use crate::settings::algorithms;
 
 /// K_S, as the monitor has signed with it.
 pub(crate) const HOST_KEY: &[u8] = b"host key";
@@ -29,9 +29,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(configuration: &str) -> Self {
-        let names = AlgorithmNames::new();
+        let names = AlgorithmNames::available();
         let context = sshd::Context {
-            algorithms: &names.algorithms(),
+            algorithms: &algorithms(&names),
             lookup: &NoLookup,
             directory: b"/",
             options: &[],

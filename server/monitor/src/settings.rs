@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sockward_config::ConfigError;
-use sockward_config::algorithms::Names;
+use sockward_config::algorithms::Algorithms;
 use sockward_config::lookup::Lookup;
-use sockward_config::sshd::{self, Algorithms, Config, IncludedFile};
-use sockward_crypto::{Cipher, KexMethod, KeyAlgorithm, Mac, SignatureAlg};
+use sockward_config::sshd::{self, Config, IncludedFile};
+use sockward_crypto::AlgorithmNames;
 use sockward_sys::account::{Account, Group};
 use sockward_sys::file::{self, Links};
 
@@ -64,9 +64,9 @@ pub(crate) fn load(options: &Options) -> Result<Settings, Faults> {
             ("built-in".to_owned(), text.into_bytes(), Some(personal))
         }
     };
-    let names = AlgorithmNames::new();
+    let names = AlgorithmNames::available();
     let context = sshd::Context {
-        algorithms: &names.algorithms(),
+        algorithms: &algorithms(&names),
         lookup: &SystemLookup,
         directory: directory.as_os_str().as_bytes(),
         options: &options.lines,
@@ -169,41 +169,9 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// The names of what this build can do, in our order of preference.
-pub(crate) struct AlgorithmNames {
-    ciphers: Vec<&'static str>,
-    macs: Vec<&'static str>,
-    kex: Vec<&'static str>,
-    keys: Vec<&'static str>,
-    signatures: Vec<&'static str>,
-}
-
-impl AlgorithmNames {
-    pub(crate) fn new() -> Self {
-        AlgorithmNames {
-            ciphers: Cipher::preferred().iter().map(|c| c.name()).collect(),
-            macs: Mac::NAMES.iter().map(|(name, _)| *name).collect(),
-            kex: KexMethod::NAMES.iter().map(|(name, _)| *name).collect(),
-            keys: KeyAlgorithm::all().map(KeyAlgorithm::name).collect(),
-            signatures: SignatureAlg::ALL.iter().map(|a| a.name()).collect(),
-        }
-    }
-
-    pub(crate) fn algorithms(&self) -> Algorithms<'_> {
-        Algorithms {
-            ciphers: all(&self.ciphers),
-            macs: all(&self.macs),
-            kex: all(&self.kex),
-            host_keys: all(&self.keys),
-            user_keys: all(&self.keys),
-            ca_signatures: all(&self.signatures),
-        }
-    }
-}
-
-/// Everything this build can do is fit to be a default.
-fn all<'n>(names: &'n [&'n str]) -> Names<'n> {
-    Names { supported: names, default: names }
+/// As the configuration wants them.
+pub(crate) fn algorithms(names: &AlgorithmNames) -> Algorithms<'_> {
+    Algorithms::all(&names.ciphers, &names.macs, &names.kex, &names.keys, &names.ca_signatures)
 }
 
 /// A file next to which nothing is assumed: absolute as it is, else from the present directory.

@@ -4,36 +4,6 @@ use crate::algorithms::{AlgorithmList, Names};
 
 use super::value::{Arguments, Printer, Value};
 
-/// The algorithms this program has, by keyword.
-#[derive(Clone, Copy, Debug)]
-pub struct Algorithms<'n> {
-    /// For `Ciphers`, `-c`.
-    pub ciphers: Names<'n>,
-    /// For `MACs`, `-m`.
-    pub macs: Names<'n>,
-    /// For `KexAlgorithms`.
-    pub kex: Names<'n>,
-    /// For `HostKeyAlgorithms` and `HostbasedAcceptedAlgorithms`: signatures it can verify.
-    pub host_keys: Names<'n>,
-    /// For `PubkeyAcceptedAlgorithms`: signatures it can ask a key or an agent for.
-    pub user_keys: Names<'n>,
-    /// For `CASignatureAlgorithms`.
-    pub ca_signatures: Names<'n>,
-}
-
-impl<'n> Algorithms<'n> {
-    fn of_keyword(&self, keyword: &str) -> &Names<'n> {
-        match keyword {
-            "Ciphers" => &self.ciphers,
-            "MACs" => &self.macs,
-            "KexAlgorithms" => &self.kex,
-            "PubkeyAcceptedAlgorithms" => &self.user_keys,
-            "CASignatureAlgorithms" => &self.ca_signatures,
-            _ => &self.host_keys,
-        }
-    }
-}
-
 /// Algorithms in order of preference: at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlgorithmNames {

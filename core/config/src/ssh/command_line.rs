@@ -13,7 +13,7 @@ use crate::choice::{AddressFamily, LogLevel};
 use crate::forward::{Form, Forward, Target};
 use crate::lookup::{Lookup, port};
 
-use super::algorithms::{AlgorithmNames, Algorithms};
+use super::algorithms::AlgorithmNames;
 use super::destination::{Destination, is_safe_host, is_safe_user};
 use super::jump::ProxyJump;
 use super::kinds::{EscapeChar, ForwardAgent, TunnelDevice};
@@ -24,6 +24,7 @@ use super::settings::Options;
 use super::usage::Query;
 use super::value::Port;
 use super::words::{ControlMaster, RequestTty, SessionType, Tunnel};
+use crate::algorithms::Algorithms;
 
 /// What a command line asks for.
 #[derive(Clone, Debug)]

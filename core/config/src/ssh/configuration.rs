@@ -12,7 +12,6 @@ use crate::forward::Target;
 use crate::lookup::{Lookup, NoLookup};
 use crate::tokens::{self, Table, TokenError};
 
-use super::algorithms::Algorithms;
 use super::command_line::{Action, Invocation, parse_arguments};
 use super::criteria::{Subject, hostname};
 use super::destination::is_safe_user;
@@ -25,6 +24,7 @@ use super::reader::{Findings, Owner, Reader};
 use super::settings::{KEYWORDS, Options, Settings, Shown, USUAL_KNOWN_HOSTS};
 use super::value::{Command, Printer};
 use super::words::{SessionType, Tunnel, YesNoAsk};
+use crate::algorithms::Algorithms;
 
 /// No configuration file is bigger; the caller reads no more.
 pub const CONFIG_MAX: usize = 1 << 20;

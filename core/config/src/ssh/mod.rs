@@ -32,7 +32,7 @@ mod usage;
 mod value;
 mod words;
 
-pub use algorithms::{AlgorithmNames, Algorithms};
+pub use algorithms::AlgorithmNames;
 pub use command_line::{Action, CommandLineError, ConfigFile, ControlCommand, Invocation, parse_arguments};
 pub use configuration::{AgentSocket, CONFIG_MAX, ConfigFiles, Configuration, fuzz_ssh_config, load};
 pub use destination::{Destination, is_safe_host, is_safe_user};

@@ -6,8 +6,8 @@ use sockward_policy::Source;
 
 use crate::ConfigError;
 
-use super::algorithms::Algorithms;
 use super::settings::{Keyword, Options, Settings};
+use crate::algorithms::Algorithms;
 
 /// What happens if such a keyword has another value than its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use sockward_wire::pattern::{self, ListMatch};
 use crate::lookup::Lookup;
 use crate::{ConfigError, lex, tokens};
 
-use super::algorithms::Algorithms;
 use super::criteria::Subject;
 use super::not_yet::{IGNORED, Remark, Severity};
 use super::settings::{Keyword, Options};
 use super::value::Arguments;
+use crate::algorithms::Algorithms;
 
 /// How deep files may include each other, as in OpenSSH.
 const DEPTH_MAX: u32 = 16;

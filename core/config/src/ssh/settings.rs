@@ -14,7 +14,7 @@ use sockward_policy::Source;
 use crate::choice::{AddressFamily, LogLevel, SyslogFacility};
 use crate::ipqos::IpQos;
 
-use super::algorithms::{AlgorithmNames, Algorithms};
+use super::algorithms::AlgorithmNames;
 use super::jump::ProxyJump;
 use super::kinds::{
     AddKeysToAgent, BindMask, ControlPersist, EscapeChar, ForwardAgent, IdentityAgent, IpQosPair,
@@ -26,6 +26,7 @@ use super::words::{
     Canonicalize, ControlMaster, FingerprintHash, ForwardProbe, PubkeyAuthentication, RequestTty,
     SessionType, StrictHostKeyChecking, Transport, Tunnel, Via, YesNoAsk,
 };
+use crate::algorithms::Algorithms;
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]

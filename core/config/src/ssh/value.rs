@@ -11,7 +11,7 @@ use crate::lex::{self, Word};
 use crate::lookup::Lookup;
 use crate::{tokens, units};
 
-use super::algorithms::Algorithms;
+use crate::algorithms::Algorithms;
 
 /// What a keyword's row needs: a type that reads, keeps and prints itself.
 pub(super) trait Value: Sized {

@@ -1,8 +1,8 @@
 //! The whole way of a configuration from bytes that anybody may have written. For fuzzing and its replay.
 
 use super::matching::{ConnectionFacts, TestSpec};
-use super::{Algorithms, Context, IncludedFile, dump, parse};
-use crate::algorithms::Names;
+use super::{Context, IncludedFile, dump, parse};
+use crate::algorithms::{Algorithms, Names};
 use crate::lookup::NoLookup;
 
 const NAMES: Names<'static> = Names { supported: &["aes128-ctr", "aes256-ctr"], default: &["aes128-ctr"] };

@@ -43,7 +43,7 @@ pub use keyword::{Keyword, Merge, Scope};
 pub use login::LoginRefusal;
 pub use matching::{ConnectionFacts, TestSpec};
 pub use not_yet::{KEY_OPTIONS as NOT_YET_KEY_OPTIONS, KEYWORDS as NOT_YET};
-pub use parse::{Algorithms, Context, IncludedFile, Loader, parse};
+pub use parse::{Context, IncludedFile, Loader, parse};
 pub use permit::PermitError;
 pub use program::{ProgramError, expand_program};
 pub use table::{ALIASES, find as find_keyword, keywords};

@@ -11,7 +11,7 @@ use super::keyword::{Args, Fault, Keyword, Kind, Scope};
 use super::matching::Criterion;
 use super::values::Pass;
 use super::{not_yet, table};
-use crate::algorithms::Names;
+use crate::algorithms::{Algorithms, Names};
 use crate::choice::AddressFamily;
 use crate::lookup::Lookup;
 use crate::{ConfigError, lex};
@@ -41,23 +41,6 @@ pub struct Context<'a> {
     pub options: &'a [String],
     /// The arguments of `-p`: with one or more, `Port` lines do not count.
     pub ports: &'a [u16],
-}
-
-/// The algorithms that the keywords choose from.
-#[derive(Clone, Copy, Debug)]
-pub struct Algorithms<'n> {
-    /// For `Ciphers`.
-    pub ciphers: Names<'n>,
-    /// For `MACs`.
-    pub macs: Names<'n>,
-    /// For `KexAlgorithms`.
-    pub kex: Names<'n>,
-    /// For `HostKeyAlgorithms`.
-    pub host_keys: Names<'n>,
-    /// For `PubkeyAcceptedAlgorithms`.
-    pub user_keys: Names<'n>,
-    /// For `CASignatureAlgorithms`.
-    pub ca_signatures: Names<'n>,
 }
 
 /// A file that an `Include` names.

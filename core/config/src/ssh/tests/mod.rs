@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::*;
 use crate::ConfigError;
-use crate::algorithms::Names;
+use crate::algorithms::{Algorithms, Names};
 use crate::lookup::Lookup;
 
 const CIPHERS: Names<'_> =
