@@ -25,6 +25,10 @@ pub struct AuditSink {
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
     dropped: u64,
+    /// The first of what waits has been written in part.
+    begun: bool,
+    /// The file ends in a part of a lost line: the next one begins a line of its own.
+    torn: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl AuditSink {
     }
 
     fn new(to: To) -> AuditSink {
-        AuditSink { to, waiting: VecDeque::new(), waiting_bytes: 0, dropped: 0 }
+        AuditSink { to, waiting: VecDeque::new(), waiting_bytes: 0, dropped: 0, begun: false, torn: false }
     }
 
     /// Opens the file anew, after it was moved away. The old one stays in use if that fails.
@@ -82,14 +86,20 @@ impl AuditSink {
     /// Writes what waits, as far as it is taken.
     pub fn flush(&mut self) {
         while let Some(bytes) = self.waiting.front_mut() {
-            match self.to.take(bytes) {
+            let written = match self.torn {
+                true => self.to.take(b"\n").map(|_| self.torn = false).map(|()| 0),
+                false => self.to.take(bytes),
+            };
+            match written {
                 Ok(n) if n < bytes.len() => {
                     bytes.drain(..n);
                     self.waiting_bytes -= n;
+                    self.begun |= n > 0;
                 }
                 Ok(_) => {
                     self.waiting_bytes -= bytes.len();
                     self.waiting.pop_front();
+                    self.begun = false;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -98,6 +108,7 @@ impl AuditSink {
                     self.waiting_bytes -= bytes.len();
                     self.waiting.pop_front();
                     self.dropped += 1;
+                    self.torn |= std::mem::take(&mut self.begun);
                 }
             }
         }
@@ -184,6 +195,35 @@ mod tests {
             sink.write("lost");
         }
         assert_eq!((sink.take_dropped(), sink.take_dropped(), sink.is_behind()), (10, 0, false));
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_tears_one_line_and_no_other() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let tmp = TempDir::new();
+        let path = tmp.path().join("audit");
+        crate::testing::in_child(|| {
+            // A file that may not grow stands for the disk: it takes a part of a line first.
+            // SAFETY: tests only; without the signal the write fails like one to a full disk.
+            unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+            let limit = |current| {
+                let maximum = getrlimit(Resource::Fsize).maximum;
+                setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+            };
+            let mut sink = AuditSink::file(&path).unwrap();
+            sink.write("first");
+            limit(Some(10));
+            for line in ["in part", "not at all"] {
+                sink.write(line);
+            }
+            assert_eq!((sink.take_dropped(), sink.is_behind()), (2, false));
+            limit(None);
+            sink.write("last");
+            sink.write("very last");
+            assert_eq!(sink.take_dropped(), 0);
+        })
+        .success();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\nin p\nlast\nvery last\n");
     }
 
     #[test]

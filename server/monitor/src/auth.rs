@@ -8,11 +8,12 @@
 use sockward_config::sshd::{Config, Effective, RootLogin, expand_user_file};
 use sockward_crypto::{Digest, PublicKey};
 use sockward_policy::address::Peer;
-use sockward_policy::{Account, KeyOptions, Permit};
+use sockward_policy::{Account, By, KeyOptions, Permit};
 use sockward_privsep::reader::{AccountFacts, Asker, Become, FromReader, ToReader};
 use sockward_privsep::worker::{AuthAnswer, AuthMethod, AuthRequest};
 use sockward_wire::{auth::signed_data, names};
 
+use crate::audit::ShownKey;
 use crate::candidate::Candidate;
 use crate::facts::Facts;
 use crate::search::{Ground, Job, Next, Search};
@@ -44,8 +45,10 @@ pub(crate) struct Accepted {
     pub(crate) groups: Vec<String>,
     /// What holds for it.
     pub(crate) effective: Effective,
-    /// "ED25519 SHA256:…", of the last key.
-    pub(crate) key: String,
+    /// The last key.
+    pub(crate) key: ShownKey,
+    /// The line that lets it in.
+    pub(crate) rule: Option<By>,
 }
 
 /// Who the server is, as far as that decides logins.
@@ -88,6 +91,10 @@ pub(crate) struct Auth {
     attempts: u32,
     failures: u32,
     banner_shown: bool,
+    /// The last key that was refused.
+    refused_key: ShownKey,
+    /// Why the account lets nobody in.
+    barred: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +126,17 @@ struct Known {
 }
 
 impl Auth {
+    /// The last key that was refused, and why nobody was let in, as far as that is known here.
+    pub(crate) fn refused(&self) -> (ShownKey, Option<&str>) {
+        let no_key = (self.failures > 0).then_some("no key was accepted");
+        (self.refused_key.clone(), self.barred.as_deref().or(no_key))
+    }
+
+    /// How many requests were refused.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.into()
+    }
+
     /// The name asked for, for the log.
     pub(crate) fn user(&self) -> Option<String> {
         self.user.as_ref().map(|_| self.name().escape_ascii().to_string())
@@ -212,18 +230,21 @@ impl Auth {
         };
         let name = user.escape_ascii().to_string();
         if effective.refuse_connection {
+            self.barred = Some("RefuseConnection".to_owned());
             return end(format!("administratively prohibited connection for {name} from {}", at.facts));
         }
         let mut steps = Vec::new();
         let account = match &found {
             None => {
                 log::info!("Invalid user {name} from {}", at.facts);
+                self.barred = Some("no such user".to_owned());
                 None
             }
             Some(found) => match bar(found, &effective, &host, at) {
                 Ok(()) => Some(found.account.clone()),
                 Err(why) => {
                     log::info!("User {name} from {host} not allowed because {why}");
+                    self.barred = Some(why);
                     steps.extend(found.nologin.clone().filter(|_| found.account.uid != 0).map(Step::Banner));
                     None
                 }
@@ -314,14 +335,23 @@ impl Auth {
                 self.search = search;
                 vec![Step::Ask(job, question)]
             }
-            (Next::Found(options), Some(search)) => self.found(&search.candidate, options, at),
-            (Next::NotFound, Some(search)) => self.fail(at, &search.candidate.described()),
+            (Next::Found(options), Some(search)) => {
+                let rule = search.rule(&options).map(By::Rule);
+                self.found(&search.candidate, options, rule, at)
+            }
+            (Next::NotFound, Some(search)) => self.fail_with(&search.candidate, at),
             (Next::Found(_) | Next::NotFound, None) => end("a key nobody asked for"),
         }
     }
 
     /// The key is one to log in with, by a line, a certificate or both.
-    fn found(&mut self, candidate: &Candidate, options: Vec<KeyOptions>, at: &Surroundings<'_>) -> Vec<Step> {
+    fn found(
+        &mut self,
+        candidate: &Candidate,
+        options: Vec<KeyOptions>,
+        rule: Option<By>,
+        at: &Surroundings<'_>,
+    ) -> Vec<Step> {
         let (Stage::Known(known), Some(request)) = (&self.stage, self.pending.take()) else {
             return end("a key nobody asked for");
         };
@@ -337,7 +367,7 @@ impl Auth {
         }
         let (None, Some(account)) = (refusal, &known.account) else {
             self.pending = Some(request);
-            return self.fail(at, &described);
+            return self.fail_with(candidate, at);
         };
         let Some(signature) = signature else { return vec![Step::Answer(AuthAnswer::KeyAcceptable)] };
         let Some(session_id) = at.session_id else { return end("a signature before any key exchange") };
@@ -363,12 +393,13 @@ impl Auth {
                     self.pending = Some(request);
                     return self.partial(at, &described);
                 }
-                vec![Step::LogIn(Box::new(Accepted { permit, groups, effective, key: described }))]
+                let key = candidate.shown();
+                vec![Step::LogIn(Box::new(Accepted { permit, groups, effective, key, rule }))]
             }
             Err(why) => {
                 log::info!(target: "verbose", "publickey for {}: {why}", self.user().unwrap_or_default());
                 self.pending = Some(request);
-                self.fail(at, &described)
+                self.fail_with(candidate, at)
             }
         }
     }
@@ -400,6 +431,12 @@ impl Auth {
         let methods = self.methods(known).names();
         self.pending = None;
         vec![Step::Answer(AuthAnswer::Failure { methods, partial: true })]
+    }
+
+    /// Refuses the pending request because of its key.
+    fn fail_with(&mut self, candidate: &Candidate, at: &Surroundings<'_>) -> Vec<Step> {
+        self.refused_key = candidate.shown();
+        self.fail(at, &candidate.described())
     }
 
     /// Refuses the pending request, and counts it.

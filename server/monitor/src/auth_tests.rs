@@ -185,7 +185,7 @@ fn a_query_then_a_signature_lets_in() {
     let steps = world.reader(FromReader::Key { found: plain().map(Box::new) });
     let [Step::LogIn(accepted)] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!(accepted.permit.account.uid, 1000);
-    assert!(accepted.key.starts_with("ED25519 SHA256:"), "{}", accepted.key);
+    assert!(accepted.key.described.starts_with("ED25519 SHA256:"), "{:?}", accepted.key);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use sockward_crypto::{
 use sockward_policy::address::Peer;
 use sockward_policy::{AddressList, CertificateIdentity, KeyIdentity, KeyOptions, Presented, Source};
 
+use crate::audit::{CertificateName, ShownKey};
+
 /// A key that somebody shows, and it may be one to log in with.
 #[derive(Debug)]
 pub(crate) struct Candidate {
@@ -88,6 +90,19 @@ impl Candidate {
                 cert.authority.key_type().word(),
                 cert.authority.fingerprint()
             ),
+        }
+    }
+
+    /// The same in parts, for the audit.
+    pub(crate) fn shown(&self) -> ShownKey {
+        ShownKey {
+            described: self.described(),
+            fingerprint: Some(self.public_key().fingerprint()),
+            certificate: self.cert().map(|cert| CertificateName {
+                id: cert.key_id.escape_ascii().to_string(),
+                serial: cert.serial,
+                ca: cert.authority.fingerprint(),
+            }),
         }
     }
 

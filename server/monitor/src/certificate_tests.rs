@@ -155,8 +155,12 @@ fn a_certificate_of_a_trusted_authority_lets_its_principal_in() {
     let mut answers = trusted();
     let accepted = log_in(TRUSTING, &Draft::default(), &mut answers).unwrap();
     assert_eq!(answers.asked, ["open", "judge", "key"]);
-    assert!(accepted.key.starts_with("ED25519-CERT SHA256:"), "{}", accepted.key);
-    assert!(accepted.key.contains(" ID laptop (serial 5) CA ED25519 SHA256:"), "{}", accepted.key);
+    assert!(accepted.key.described.starts_with("ED25519-CERT SHA256:"), "{:?}", accepted.key);
+    assert!(
+        accepted.key.described.contains(" ID laptop (serial 5) CA ED25519 SHA256:"),
+        "{:?}",
+        accepted.key
+    );
     assert!(sockward_policy::decide_open_tcp(&accepted.permit, b"localhost", 80).is_allowed());
     assert!(log_in(TRUSTING, &Draft::default(), &mut Answers::default()).is_err(), "nobody trusts it");
     assert!(log_in("", &Draft::default(), &mut trusted()).is_err(), "no list was asked for");

@@ -12,7 +12,7 @@ use sockward_privsep::worker::{FromWorker, LogLevel, Start, ToWorker};
 use sockward_sys::log as logging;
 use sockward_sys::spawn::Child;
 
-use crate::audit::AuditSubject;
+use crate::audit::{AuditSubject, ShownKey};
 use crate::auth::{Auth, ServerSelf, Step, Surroundings};
 use crate::facts::Facts;
 use crate::host_keys::HostKeys;
@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) seat: Option<Seat>,
     /// The client was told why it has to go: nothing is signed and nobody let in any more.
     pub(crate) sent_away: bool,
+    /// Why nobody was let in, for the audit.
+    pub(crate) refusal: Option<String>,
     /// Who is logged in.
     pub(crate) login: Option<LoginRef>,
     /// The worker said why it ended.
@@ -121,6 +123,7 @@ impl Connection {
             deadline: None,
             seat: None,
             sent_away: false,
+            refusal: None,
             login: None,
             last_word: None,
         };
@@ -173,6 +176,16 @@ impl Connection {
     pub(crate) fn reader_said(&mut self, job: Job, message: FromReader, world: &World<'_>) -> Vec<Step> {
         let Connection { auth, facts, signer, .. } = self;
         auth.reader_said(job, message, &surroundings(facts, signer, world))
+    }
+
+    /// Of a connection that ends without a login: who was asked for, with which key last, why not, and how many
+    /// refusals there were. None if nobody was asked for.
+    pub(crate) fn refused(&self) -> Option<(String, ShownKey, String, u64)> {
+        let user = self.auth.user()?;
+        let (key, refused) = self.auth.refused();
+        let why = refused.or(self.refusal.as_deref()).or(self.last_word.as_deref());
+        let why = why.unwrap_or("the server ended it").to_owned();
+        Some((user, key, why, self.auth.failures()))
     }
 
     /// For the log: "user alex 192.0.2.7 port 4242", with what is known of the user.

@@ -87,7 +87,7 @@ impl Helpers {
         self.next_login += 1;
         let (ours, theirs) = Link::pair()?;
         let helper = self.get_mut(index).ok_or_else(|| io::Error::other("the helper is gone"))?;
-        let label = format!("{} from {} key {}", subject.user, subject.facts, subject.key);
+        let label = format!("{} from {} key {}", subject.user, subject.facts, subject.key.described);
         let group = permit.birth.group.as_ref().filter(|g| g.by_administrator).and_then(|g| g.gid);
         helper.logins.insert(login, LoginFacts { label: label.clone(), subject: Rc::clone(subject), group });
         let message = Login { id: login, permit, connection, label };
@@ -99,13 +99,15 @@ impl Helpers {
         self.slots.get_mut(index)?.as_mut()
     }
 
-    /// Ends a login whatever its worker does.
-    pub(crate) fn end_login(&mut self, helper: usize, login: u64) {
+    /// Ends a login whatever its worker does; whether the helper still had it.
+    pub(crate) fn end_login(&mut self, helper: usize, login: u64) -> bool {
         // Its place may be another's by now, which knows no such login.
-        if let Some(helper) = self.get_mut(helper).filter(|h| h.logins.contains_key(&login)) {
-            // A helper that does not listen is about to be found gone.
-            let _ = helper.process.channel.say(&ToHelper::EndLogin { login }, None);
-        }
+        let Some(helper) = self.get_mut(helper).filter(|h| h.logins.contains_key(&login)) else {
+            return false;
+        };
+        // A helper that does not listen is about to be found gone.
+        let _ = helper.process.channel.say(&ToHelper::EndLogin { login }, None);
+        true
     }
 
     /// The helper is gone.
@@ -136,6 +138,13 @@ impl Helper {
         self.identity.uid
     }
 
+    /// It is gone: it tells nothing more of anybody.
+    pub(crate) fn told_all(&self, audit: &mut Audit) {
+        for facts in self.logins.values() {
+            audit.last_fact(&facts.subject);
+        }
+    }
+
     /// The helper says something.
     pub(crate) fn said(
         &mut self,
@@ -153,7 +162,9 @@ impl Helper {
                 Ok(())
             }
             FromHelper::LoginEnded { login } => {
-                self.logins.remove(&login);
+                if let Some(facts) = self.logins.remove(&login) {
+                    audit.last_fact(&facts.subject);
+                }
                 Ok(())
             }
             // Its link is closed then, and it goes. A login that has been sent to it since is in the list.

@@ -72,6 +72,13 @@ impl Search {
         (search, next)
     }
 
+    /// The line that lets in who has these options: the one in a file of keys or principals, else the authority's own.
+    pub(crate) fn rule(&self, options: &[KeyOptions]) -> Option<Source> {
+        let own = self.candidate.certificate.as_ref().map(|o| &o.source);
+        let line = options.iter().map(|o| &o.source).find(|source| Some(*source) != own);
+        line.or(self.authority.as_ref()).cloned()
+    }
+
     /// A reader answers; none: that answers nothing that was asked.
     pub(crate) fn answered(&mut self, job: Job, answer: FromReader, ground: &Ground<'_>) -> Option<Next> {
         self.place = match (self.place, job, answer) {

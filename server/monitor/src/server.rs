@@ -182,6 +182,7 @@ impl Server {
                 }
             }
             self.keep_time();
+            self.audit.keep_time(self.now, false);
             self.audit.flush();
         }
         self.last_things();
@@ -220,7 +221,8 @@ impl Server {
 
     fn next_deadline(&self) -> Option<Instant> {
         let dying = self.dying.iter().map(|(_, at)| *at).min();
-        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(dying).min()
+        let audit = self.audit.next_time();
+        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(dying).chain(audit).min()
     }
 
     fn keep_time(&mut self) {
@@ -279,6 +281,7 @@ impl Server {
                 }
                 // Its logins' links have ended with it, which ends their connections.
                 if let Some(helper) = self.helpers.remove(index) {
+                    helper.told_all(&mut self.audit);
                     self.bury(helper.process.child);
                 }
                 return;
@@ -295,8 +298,9 @@ impl Server {
     fn last_things(&mut self) {
         let connections = std::mem::take(&mut self.connections);
         for login in connections.iter().flatten().filter_map(|c| c.login.as_ref()) {
-            self.audit.end(&login.subject, "the server ends");
+            self.audit.end(&login.subject, "the server ends", false, self.now);
         }
+        self.audit.keep_time(self.now, true);
         let mut children: Vec<Child> = connections.into_iter().flatten().filter_map(|c| c.worker).collect();
         children.extend(std::mem::take(&mut self.carriers).into_iter().map(|c| c.process.child));
         children.extend(self.helpers.take_all().into_iter().map(|h| h.process.child));

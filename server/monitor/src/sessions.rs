@@ -288,7 +288,7 @@ impl Server {
 
     /// Hands the login to the user's helper and tells the worker.
     fn log_in(&mut self, index: usize, accepted: Accepted) -> io::Result<()> {
-        let Accepted { mut permit, groups, effective, key } = accepted;
+        let Accepted { mut permit, groups, effective, key, rule } = accepted;
         if let Some(group) = permit.birth.group.as_mut().filter(|group| group.by_administrator) {
             group.gid = self.settings.groups.get(&group.name).copied();
         }
@@ -296,21 +296,16 @@ impl Server {
         let facts = connection.facts;
         let user = permit.account.name.clone();
         let addresses = facts.ssh_connection();
-        self.next_connection += 1;
-        let subject = Rc::new(AuditSubject {
-            connection: format!("{:x}-{:x}-{}", self.started, std::process::id(), self.next_connection),
-            user: user.clone(),
-            key: key.clone(),
-            facts,
-        });
+        let described = key.described.clone();
+        let subject = Rc::new(AuditSubject::new(self.connection_number(), user.clone(), key, facts));
         let poll = &self.poll;
         let watch = |helper: &Helper, index| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             watch(poll, helper.process.channel.as_fd(), Source::Helper(index), interest)
         };
         let handed = self.helpers.log_in(permit, groups, addresses, &subject, &self.processes, watch)?;
-        self.audit.login(&subject);
-        log::info!("Accepted publickey for {user} from {facts} ssh2: {key}");
+        self.audit.login(&subject, rule.as_ref());
+        log::info!("Accepted publickey for {user} from {facts} ssh2: {described}");
         let connection = self.connection(index)?;
         let seat = connection.seat.take();
         let deadline = connection.deadline.take();
@@ -339,15 +334,21 @@ impl Server {
         self.tell_worker(index, &success, Some(handed.link))
     }
 
+    /// The number of a connection for the audit.
+    fn connection_number(&mut self) -> String {
+        self.next_connection += 1;
+        format!("{:x}-{:x}-{}", self.started, std::process::id(), self.next_connection)
+    }
+
     /// `LoginGraceTime` is over.
     pub(crate) fn grace_over(&mut self, index: usize) {
         let Ok(connection) = self.connection(index) else { return };
-        let (facts, sent_away) = (connection.facts, connection.sent_away);
+        if !connection.sent_away {
+            log::info!("Timeout before authentication for connection from {}", connection.facts);
+            connection.refusal = Some("LoginGraceTime is over".to_owned());
+        }
         if let Some(at) = connection.deadline.take() {
             self.deadlines.remove(&(at, index));
-        }
-        if !sent_away {
-            log::info!("Timeout before authentication for connection from {facts}");
         }
         self.forget(index);
     }
@@ -358,6 +359,7 @@ impl Server {
         let Ok(connection) = self.connection(index) else { return };
         let (readers, before) = (std::mem::take(&mut connection.readers), connection.deadline.replace(until));
         connection.sent_away = true;
+        connection.refusal = Some(why.to_owned());
         log::info!("Disconnecting {}: {why}", connection.who());
         let text = if why.contains("attempts") { "Too many authentication failures" } else { why };
         let goodbye = ToWorker::Disconnect { reason: reason::PROTOCOL_ERROR, text: text.to_owned() };
@@ -403,17 +405,20 @@ impl Server {
 
     /// Lets go of a connection and of everything that was started for it.
     fn forget(&mut self, index: usize) {
-        let Some(connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
         if let Some(at) = connection.deadline {
             self.deadlines.remove(&(at, index));
         }
-        if let Some(seat) = connection.seat {
+        if let Some(seat) = connection.seat.take() {
             self.startups.leave(seat);
         }
         if let Some(login) = &connection.login {
             let why = connection.last_word.as_deref().unwrap_or("the server ended it");
-            self.audit.end(&login.subject, why);
-            self.helpers.end_login(login.helper, login.id);
+            let more = self.helpers.end_login(login.helper, login.id);
+            self.audit.end(&login.subject, why, more, self.now);
+        } else if let Some((user, key, why, refusals)) = connection.refused() {
+            let subject = AuditSubject::new(self.connection_number(), user, key, connection.facts);
+            self.audit.refused(&subject, &why, refusals, self.now);
         }
         if let Some(socket) = &connection.socket {
             // A worker that has been taken over may still hold it.

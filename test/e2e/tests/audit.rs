@@ -4,12 +4,14 @@
 
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use sockward_test_e2e::access::{At, WORD, cast, reaches, server, share};
 use sockward_test_e2e::support::{
-    Client, Kind, Origin, Server, ServerSetup, Service, TempDir, free_port, wait_until,
+    Client, Kind, Origin, Server, ServerSetup, Service, TempDir, free_port, key_pair, stock, wait_until,
 };
 
 /// The lines that hold all these words.
@@ -129,6 +131,135 @@ fn a_rotated_file_is_opened_anew_at_a_hangup() {
     log_in();
     one(&audit, &["\"event\":\"login\""]);
     assert_eq!(lines(&logs.join("old"), &["\"event\":\"login\""]).len(), 1);
+}
+
+/// Who came in by which line, with which certificate of which authority, and who did not and why.
+#[test]
+fn logins_are_recorded_with_their_line_and_refused_ones_with_their_reason() {
+    let Some([alex, _, eve]) = cast() else { return };
+    let logs = TempDir::new();
+    let (audit, cas) = (logs.join("audit.json"), logs.join("cas"));
+    let ca = key_pair(logs.path(), "ca", "ed25519");
+    std::fs::write(&cas, format!("# ours\n{}", std::fs::read_to_string(ca.with_extension("pub")).unwrap()))
+        .unwrap();
+    let lines = format!(
+        "AuditLog {}\nTrustedUserCAKeys {}\nDenyUsers {}\n",
+        audit.display(),
+        cas.display(),
+        eve.name
+    );
+    let server = server(&lines, "");
+    let fingerprint = |key: &Path| {
+        let out = Command::new(stock("ssh-keygen")).args(["-l", "-f"]).arg(key).output().unwrap();
+        String::from_utf8(out.stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
+    };
+    let client = || Client::new(Kind::OpenSsh, &server);
+    assert!(client().run("true").status.success());
+    let keys = server.keys.authorized.display().to_string();
+    let by_key = one(&audit, &["\"event\":\"login\"", "\"granted\":true", &format!("\"rule\":\"{keys}:1\"")]);
+    assert!(by_key.contains(&format!("\"fingerprint\":\"{}\"", fingerprint(&server.keys.user))), "{by_key}");
+    assert!(!by_key.contains("certificate"), "{by_key}");
+
+    let certified = key_pair(logs.path(), "certified", "ed25519");
+    let mut sign = Command::new(stock("ssh-keygen"));
+    sign.args(["-q", "-s"]).arg(&ca).args(["-I", "laptop", "-z", "42", "-n", &alex.name]).arg(&certified);
+    assert!(sign.status().unwrap().success());
+    let with = |key: &Path| {
+        let certificate = format!("CertificateFile={}-cert.pub", key.display());
+        client().args(["-o", "IdentityFile=none", "-o", &certificate, "-i"]).args([key])
+    };
+    assert!(with(&certified).args(["-R", "127.0.0.1:1:127.0.0.1:2"]).run("true").status.success());
+    let certificate =
+        format!("\"certificate\":{{\"id\":\"laptop\",\"serial\":42,\"ca\":\"{}\"}}", fingerprint(&ca));
+    let rule = format!("\"rule\":\"{}:2\"", cas.display());
+    one(&audit, &["\"event\":\"login\"", "\"granted\":true", &certificate, &rule]);
+    // The port is the system's: what was refused is in the totals.
+    one(
+        &audit,
+        &[
+            "\"event\":\"end\"",
+            &certificate,
+            "\"milliseconds\":",
+            "\"totals\":{\"listeners\":0,\"accepted\":0,\"opened\":0,\"refused\":1,\"bytes\":{\"said_by\":\"worker\"",
+        ],
+    );
+
+    let stranger = key_pair(logs.path(), "stranger", "ed25519");
+    let refused = |user: &str, key: &Path, reason: &str| {
+        let out = with(key).user(user).args(["-o", "IdentitiesOnly=yes"]).run("true");
+        assert!(!out.status.success(), "{user}");
+        one(
+            &audit,
+            &[
+                "\"event\":\"login\"",
+                "\"granted\":false",
+                &format!("\"reason\":\"{reason}"),
+                &format!("\"ssh_user\":\"{user}\""),
+                "\"source_address\":\"127.0.0.1\"",
+            ],
+        )
+    };
+    let record = refused("sockward-nobody-at-all", &stranger, "no such user");
+    assert!(record.contains(&fingerprint(&stranger)), "{record}");
+    refused(&eve.name, &stranger, "listed in DenyUsers ");
+    std::fs::write(&server.keys.authorized, "").unwrap();
+    refused(&alex.name, &stranger, "no key was accepted");
+}
+
+/// The system's log gets the same records: a listener where syslog(3) sends to, in a /dev of the server's own.
+#[test]
+fn the_systems_log_gets_the_records() {
+    if cast().is_none() {
+        return;
+    }
+    let logs = TempDir::new();
+    let socket = logs.join("log");
+    let mounts = format!(
+        "t=$(mktemp -d)\nmount -t tmpfs none $t\nchmod 755 $t\n\
+         for n in null zero full random urandom tty; do cp -a /dev/$n $t/; done\n\
+         mkdir $t/pts $t/shm\nln -s {} $t/log\nmount --move $t /dev\nrmdir $t\n",
+        socket.display()
+    );
+    let setup =
+        |lines: &str| ServerSetup { lines: lines.into(), mounts: mounts.clone(), ..ServerSetup::default() };
+    // Nobody listens at first, which is no error.
+    let server = Server::start(Kind::Ours, &setup("AuditLog syslog\nSyslogFacility LOCAL3\n"));
+    let log_in = || assert!(Client::new(Kind::OpenSsh, &server).run("true").status.success());
+    log_in();
+    wait_until("what was lost is said", || server.log().contains("audit records could not be written"));
+    let system = UnixDatagram::bind(&socket).unwrap();
+    system.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    log_in();
+    let mut heard = String::new();
+    while !["login", "end", "lost"].iter().all(|e| heard.contains(&format!("\"event\":\"{e}\""))) {
+        let mut buffer = [0; 65536];
+        let n = system.recv(&mut buffer).unwrap();
+        heard += &format!("{}\n", String::from_utf8_lossy(&buffer[..n]));
+    }
+    // LOG_LOCAL3, LOG_INFO.
+    assert!(heard.lines().all(|line| line.starts_with("<158>sockward-audit[")), "{heard}");
+    assert!(heard.contains("]: {\"v\":1,\"time\":\""), "{heard}");
+}
+
+/// A full disk: forwarding goes on, and the server says that records are missing, once.
+#[test]
+fn a_full_disk_stalls_nothing_and_is_said() {
+    if cast().is_none() {
+        return;
+    }
+    let server = server("AuditLog /dev/full\n", "");
+    let origin = Origin::tcp(Service::Greet("hello"));
+    let at = At::Port(free_port());
+    let client = share(Kind::OpenSsh, &server, &at, origin.port).unwrap();
+    let At::Port(port) = at else { unreachable!() };
+    for _ in 0..50 {
+        let mut text = String::new();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+    }
+    drop(client);
+    wait_until("the end of the login", || server.log().contains("Connection closed by user"));
+    assert_eq!(server.log().matches("audit records could not be written").count(), 1);
 }
 
 /// A pipe that nobody empties: forwarding goes on, and what is lost is counted.

@@ -2,6 +2,7 @@
 //! one, or leaving one out that was there, makes a new version; adding one does not.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use sockward_policy::By;
@@ -31,7 +32,13 @@ pub(super) struct Record<'a> {
 pub(super) struct Who<'a> {
     connection: &'a str,
     ssh_user: &'a str,
+    /// Empty where a refused client showed none.
+    #[serde(skip_serializing_if = "str::is_empty")]
     key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'a CertificateName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +80,47 @@ pub(super) struct Fact<'a> {
     milliseconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totals: Option<Totals>,
+}
+
+/// Of a certificate: what its authority calls it, and the authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct CertificateName {
+    pub(crate) id: String,
+    pub(crate) serial: u64,
+    /// The authority's fingerprint.
+    pub(crate) ca: String,
+}
+
+/// What a login came to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Totals {
+    listeners: u64,
+    accepted: u64,
+    opened: u64,
+    refused: u64,
+    bytes: Bytes,
+}
+
+impl Totals {
+    /// With one more fact.
+    pub(super) fn with(mut self, event: &Event) -> Self {
+        let (count, granted) = match event {
+            Event::Listen { result, .. } => (&mut self.listeners, result.is_ok()),
+            Event::Open { result, .. } => (&mut self.opened, result.is_ok()),
+            Event::Connection { refused, .. } => (&mut self.accepted, refused.is_none()),
+            Event::Closed { received, sent, .. } => {
+                self.bytes.from_client = self.bytes.from_client.saturating_add(*received);
+                self.bytes.to_client = self.bytes.to_client.saturating_add(*sent);
+                return self;
+            }
+            Event::Unlisten { .. } | Event::Execute { .. } => return self,
+        };
+        let count = if granted { count } else { &mut self.refused };
+        *count = count.saturating_add(1);
+        self
+    }
 }
 
 /// Who connected to a listener.
@@ -97,11 +145,17 @@ struct PeerRecord<'a> {
 }
 
 /// By the worker's count.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Bytes {
     said_by: &'static str,
     from_client: u64,
     to_client: u64,
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Bytes { said_by: "worker", from_client: 0, to_client: 0 }
+    }
 }
 
 impl<'a> Record<'a> {
@@ -115,7 +169,9 @@ impl<'a> Who<'a> {
         Who {
             connection: &subject.connection,
             ssh_user: &subject.user,
-            key: &subject.key,
+            key: &subject.key.described,
+            fingerprint: subject.key.fingerprint.as_deref(),
+            certificate: subject.key.certificate.as_ref(),
             source_address: subject.facts.peer.map(|peer| peer.ip().to_string()),
             source_port: subject.facts.peer.map(|peer| peer.port()),
         }
@@ -123,12 +179,31 @@ impl<'a> Who<'a> {
 }
 
 impl<'a> Fact<'a> {
-    pub(super) fn login() -> Self {
-        Fact { event: "login", granted: Some(true), ..Fact::default() }
+    /// `rule`: the line that lets the key in.
+    pub(super) fn login(rule: Option<&By>) -> Self {
+        Fact { event: "login", granted: Some(true), rule: rule.map(By::to_string), ..Fact::default() }
     }
 
-    pub(super) fn end(why: &'a str) -> Self {
-        Fact { event: "end", reason: Some(why), ..Fact::default() }
+    /// A client that asked for a user and got nowhere, after so many refusals.
+    pub(super) fn refused_login(why: &'a str, count: u64) -> Self {
+        Fact {
+            event: "login",
+            granted: Some(false),
+            reason: Some(why),
+            count: Some(count),
+            ..Fact::default()
+        }
+    }
+
+    /// Refused logins that were too many for a record each.
+    pub(super) fn more_refused(count: u64) -> Self {
+        Fact { event: "refused_logins", count: Some(count), ..Fact::default() }
+    }
+
+    pub(super) fn end(why: &'a str, lasted: Duration, totals: Totals) -> Self {
+        let milliseconds = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+        let (milliseconds, totals) = (Some(milliseconds), Some(totals));
+        Fact { event: "end", reason: Some(why), milliseconds, totals, ..Fact::default() }
     }
 
     pub(super) fn lost(count: u64) -> Self {
@@ -161,7 +236,7 @@ impl<'a> Fact<'a> {
                 event: "closed",
                 what: Some(what),
                 forwarded: Some(name(*connection)),
-                bytes: Some(Bytes { said_by: "worker", from_client: *received, to_client: *sent }),
+                bytes: Some(Bytes { from_client: *received, to_client: *sent, ..Bytes::default() }),
                 milliseconds: Some(*milliseconds),
                 ..Fact::default()
             },
@@ -214,17 +289,14 @@ fn name(connection: Connection) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::ShownKey;
     use crate::facts::Facts;
     use sockward_policy::Source;
 
     fn line(fact: &Fact<'_>) -> String {
         let facts = Facts::new(Some("192.0.2.7:4242".parse().unwrap()), None);
-        let subject = AuditSubject {
-            connection: "c-1".into(),
-            user: "alex".into(),
-            key: "ED25519 SHA256:x".into(),
-            facts,
-        };
+        let key = ShownKey { described: "ED25519 SHA256:x".into(), ..ShownKey::default() };
+        let subject = AuditSubject::new("c-1".into(), "alex".into(), key, facts);
         serde_json::to_string(&Record::new(7, "T".into(), Some(Who::of(&subject)), fact)).unwrap()
     }
 
@@ -269,6 +341,38 @@ mod tests {
                 "{{\"v\":1,\"time\":\"T\",\"number\":7,\"event\":\"closed\",\"what\":\"h:1\",\
                  \"forwarded\":\"opened-4\",\"bytes\":{{\"said_by\":\"worker\",\"from_client\":5,\"to_client\":6}},\
                  \"milliseconds\":7,{TAIL}"
+            )
+        );
+    }
+
+    #[test]
+    fn a_certificate_and_the_totals_of_a_login() {
+        let certificate = CertificateName { id: "alex\n".into(), serial: 7, ca: "SHA256:ca".into() };
+        let key = ShownKey {
+            described: "ED25519-CERT SHA256:x".into(),
+            fingerprint: Some("SHA256:x".into()),
+            certificate: Some(certificate),
+        };
+        let subject = AuditSubject::new("c-1".into(), "alex".into(), key, Facts::new(None, None));
+        let closed = |received| Event::Closed {
+            connection: Connection::Opened(4),
+            what: "h:1".into(),
+            received,
+            sent: 6,
+            milliseconds: 7,
+        };
+        let refused = Event::Listen { at: "/x".into(), result: Err("no".into()), by: None };
+        let totals = [closed(5), closed(u64::MAX), refused].iter().fold(Totals::default(), Totals::with);
+        let end = Fact::end("gone", Duration::from_millis(1500), totals);
+        assert_eq!(
+            serde_json::to_string(&Record::new(7, "T".into(), Some(Who::of(&subject)), &end)).unwrap(),
+            format!(
+                "{{\"v\":1,\"time\":\"T\",\"number\":7,\"event\":\"end\",\"reason\":\"gone\",\
+                 \"milliseconds\":1500,\"totals\":{{\"listeners\":0,\"accepted\":0,\"opened\":0,\"refused\":1,\
+                 \"bytes\":{{\"said_by\":\"worker\",\"from_client\":{},\"to_client\":12}}}},\
+                 \"connection\":\"c-1\",\"ssh_user\":\"alex\",\"key\":\"ED25519-CERT SHA256:x\",\
+                 \"fingerprint\":\"SHA256:x\",\"certificate\":{{\"id\":\"alex\\n\",\"serial\":7,\"ca\":\"SHA256:ca\"}}}}",
+                u64::MAX
             )
         );
     }
