@@ -11,6 +11,9 @@ use crate::auth::ServerSelf;
 use crate::candidate::Candidate;
 use crate::facts::Facts;
 
+/// How long a program of the administrator's may take. `LoginGraceTime`, the bound people choose, is 120 s by default.
+const COMMAND_SECONDS_MAX: u64 = 60;
+
 /// Which of a connection's readers is asked; see `privsep::reader`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
@@ -210,7 +213,8 @@ impl Search {
             address: ground.facts.address(),
             host: ground.host.to_owned(),
         };
-        let command = Command { keyword: keyword.to_owned(), run_as, argv, search, asker };
+        let seconds = COMMAND_SECONDS_MAX;
+        let command = Command { keyword: keyword.to_owned(), run_as, argv, seconds, search, asker };
         Some(Next::Ask(Job::Command, Box::new(ToReader::Run(Box::new(command)))))
     }
 

@@ -74,28 +74,29 @@ pub(crate) fn load(options: &Options) -> Result<Settings, Faults> {
     };
     let config = sshd::parse(&name, &bytes, &mut include, &context)
         .map_err(|errors| errors.iter().map(ConfigError::to_string).collect::<Faults>())?;
-    let groups = socket_groups(&config);
+    let groups = socket_groups(&config)?;
     Ok(Settings { config, groups, personal })
 }
 
-/// A group that is not there keeps the sockets from being made, not the server from starting: somebody has to come
-/// in and put it right.
-fn socket_groups(config: &Config) -> BTreeMap<String, u32> {
-    let mut groups = BTreeMap::new();
+/// A group that is not there restricts nothing: the server does not start (or keeps what it had), and `-t` says so.
+/// A name service that does not answer keeps the sockets from being made, not the administrator from coming in.
+fn socket_groups(config: &Config) -> Result<BTreeMap<String, u32>, Faults> {
+    let (mut groups, mut faults) = (BTreeMap::new(), Vec::new());
     for (name, source) in config.socket_groups() {
-        let why = match Group::by_name(&name) {
+        let shown = name.escape_debug();
+        match Group::by_name(&name) {
             Ok(Some(group)) => {
                 groups.insert(name, group.gid);
-                continue;
             }
-            Ok(None) => "there is no such group".to_owned(),
-            Err(e) => e.to_string(),
-        };
-        log::warn!(
-            "{source}: StreamLocalBindGroup {name}: {why}: no sockets are made with it until a reload"
-        );
+            Ok(None) => {
+                faults.push(format!("{source}: StreamLocalBindGroup {shown}: there is no such group"))
+            }
+            Err(e) => log::warn!(
+                "{source}: StreamLocalBindGroup {shown}: {e}: no sockets are made with it until a reload"
+            ),
+        }
     }
-    groups
+    if faults.is_empty() { Ok(groups) } else { Err(faults) }
 }
 
 /// An ordinary user's server: for that user alone, on a loopback port, with a key that is made once and kept.

@@ -90,6 +90,8 @@ pub struct Command {
     pub run_as: String,
     /// The program and its arguments.
     pub argv: Vec<Vec<u8>>,
+    /// How many seconds it may take.
+    pub seconds: u64,
     /// Looked for.
     pub search: Search,
     /// Who asks.

@@ -25,8 +25,6 @@ use crate::notes::{Notes, words};
 
 /// The longest output: some ten thousand keys of one user.
 const OUTPUT_MAX: usize = 8 * 1024 * 1024;
-/// How long it may take. `LoginGraceTime`, the bound people choose, is 120 s by default; the link's end comes then.
-const TIME_MAX: Duration = Duration::from_secs(60);
 /// `_PATH_STDPATH`, as OpenSSH gives it to these programs.
 const PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 
@@ -39,7 +37,7 @@ pub(crate) fn run(
     link: BorrowedFd<'_>,
     notes: &mut Notes,
 ) -> io::Result<Option<KeyOptions>> {
-    let Command { keyword, run_as, argv, search, asker } = command;
+    let Command { keyword, run_as, argv, seconds, search, asker } = command;
     let account = match Account::by_name(run_as) {
         Ok(Some(account)) => account,
         Ok(None) => {
@@ -62,7 +60,7 @@ pub(crate) fn run(
         notes.important(format!("Unsafe {keyword} \"{}\": {}", program.display(), words(&e)));
         return Ok(None);
     }
-    let output = match start(&program, argv, &account).and_then(|run| run.output(link)) {
+    let output = match start(&program, argv, &account, *seconds).and_then(|run| run.output(link)) {
         Ok(output) => output,
         Err(Failure::Link) => return Err(io::ErrorKind::UnexpectedEof.into()),
         Err(Failure::Program(why)) => {
@@ -96,9 +94,10 @@ struct Run {
     child: Child,
     stdout: OwnedFd,
     until: Instant,
+    seconds: u64,
 }
 
-fn start(program: &Path, argv: &[Vec<u8>], account: &Account) -> Result<Run, Failure> {
+fn start(program: &Path, argv: &[Vec<u8>], account: &Account, seconds: u64) -> Result<Run, Failure> {
     let null = fd::dev_null()?;
     let (stdout, theirs) = fd::pipe()?;
     let name = OsString::from(&account.name);
@@ -119,7 +118,8 @@ fn start(program: &Path, argv: &[Vec<u8>], account: &Account) -> Result<Run, Fai
     }
     .spawn()
     .map_err(io::Error::from)?;
-    Ok(Run { child: started.child, stdout, until: Instant::now() + TIME_MAX })
+    let until = Instant::now() + Duration::from_secs(seconds);
+    Ok(Run { child: started.child, stdout, until, seconds })
 }
 
 impl Run {
@@ -168,9 +168,7 @@ impl Run {
         match fd::wait_readable_either(on, link, left)? {
             (_, true) => Err(Failure::Link),
             (true, false) => Ok(()),
-            (false, false) => {
-                Err(Failure::Program(format!("took longer than {} seconds", TIME_MAX.as_secs())))
-            }
+            (false, false) => Err(Failure::Program(format!("took longer than {} seconds", self.seconds))),
         }
     }
 }

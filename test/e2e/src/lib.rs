@@ -10,7 +10,7 @@
 //! | `logins` | who may not log in; what a login's commands find themselves in |
 //! | `life` | a reload keeps what there is; the end of the server |
 //! | `worker` | what a worker that was taken over can still do |
-//! | `monitor` | what the monitor believes of what such a worker says |
+//! | `monitor` | what the monitor believes of what such a worker, reader or helper says |
 //! | `ordinary` | the server of a user without rights and without a configuration |
 //! | `gate` | the gate behind stock sshd: policy, peers, endings, hostile near ends |
 //! | `recipes` | the command lines that this project exists for, word for word |

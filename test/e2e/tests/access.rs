@@ -10,7 +10,7 @@ use sockward_test_e2e::access::{
     At, CLIENTS, WORD, cast, fetch_as, group, own, reaches, root, server, share,
 };
 use sockward_test_e2e::support::{
-    Client, Kind, Origin, Server, Service, User, free_port, has_program, wait_until,
+    Client, Kind, Origin, Server, Service, TempDir, User, free_port, has_program, sockward, wait_until,
 };
 
 fn origin() -> Origin {
@@ -197,13 +197,54 @@ fn a_key_chooses_among_the_groups_of_its_login() {
 }
 
 #[test]
-fn a_group_that_does_not_exist_makes_no_socket() {
+fn a_group_that_does_not_exist_is_an_error_and_makes_no_socket() {
     if cast().is_none() {
         return;
     }
-    let server = server("StreamLocalBindGroup no-such-group\n", "");
+    let dir = TempDir::new();
+    for lines in
+        ["StreamLocalBindGroup no-such-group\n", "\nMatch User x\nStreamLocalBindGroup no-such-group\n"]
+    {
+        let config = dir.write("sshd_config", lines);
+        for flag in ["-t", "-D"] {
+            let out = Command::new(sockward()).args(["sshd", flag, "-f"]).arg(&config).output().unwrap();
+            let line = if lines.starts_with('\n') { 3 } else { 1 };
+            let words = format!(
+                "{}:{line}: StreamLocalBindGroup no-such-group: there is no such group",
+                config.display()
+            );
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(!out.status.success() && said.contains(&words), "{flag} {lines}: {said}");
+        }
+    }
+    // A key's line is the user's: others come in, and this login has no sockets.
+    let server = server("", "streamlocalbindgroup=\"no-such-group\"");
     not_shared(Kind::OpenSsh, &server, &socket(&server, "s"));
-    assert!(server.log().contains("StreamLocalBindGroup no-such-group: there is no such group"));
+    assert!(server.log().contains("there is no group no-such-group"), "{}", server.log());
+}
+
+/// Nobody comes in where it says so, and the client is told no more than that.
+#[test]
+fn a_connection_is_refused_whatever_its_key() {
+    let Some([alex, bob, _]) = cast() else { return };
+    let server = server(
+        &format!("Match User {} Address 127.0.0.0/8\nRefuseConnection yes\nMatch all\n", bob.name),
+        "",
+    );
+    assert!(Client::new(Kind::OpenSsh, &server).run("true").status.success());
+    for kind in CLIENTS {
+        let out = Client::new(kind, &server).user(&bob.name).run("echo in");
+        assert!(!out.status.success() && out.stdout.is_empty(), "{kind:?}: {out:?}");
+    }
+    let log = server.log();
+    assert!(
+        log.contains(&format!("administratively prohibited connection for {} from 127.0.0.1", bob.name)),
+        "{log}"
+    );
+    assert!(
+        !log.contains(&format!("Accepted publickey for {}", bob.name)) && log.contains(&alex.name),
+        "{log}"
+    );
 }
 
 #[test]

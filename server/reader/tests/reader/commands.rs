@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("only_the_whole_output_of_a_program_that_ends_well_counts", only_the_whole_output_counts),
     ("a_program_that_others_could_change_is_not_run", a_program_that_others_could_change_is_not_run),
     ("a_program_ends_with_the_link", a_program_ends_with_the_link),
+    ("a_program_that_hangs_is_ended", a_program_that_hangs_is_ended),
     ("principals_come_from_a_program_with_their_options", principals_come_from_a_program),
 ];
 
@@ -46,11 +47,22 @@ impl Drop for Programs {
 }
 
 fn command(program: &Path, arguments: &[&str], run_as: &str, search: Search) -> ToReader {
+    command_within(600, program, arguments, run_as, search)
+}
+
+fn command_within(
+    seconds: u64,
+    program: &Path,
+    arguments: &[&str],
+    run_as: &str,
+    search: Search,
+) -> ToReader {
     let argv = std::iter::once(program.to_str().unwrap()).chain(arguments.iter().copied());
     ToReader::Run(Box::new(Command {
         keyword: "AuthorizedKeysCommand".into(),
         run_as: run_as.into(),
         argv: argv.map(|a| a.as_bytes().to_vec()).collect(),
+        seconds,
         search,
         asker: asker(),
     }))
@@ -200,6 +212,33 @@ fn a_program_ends_with_the_link() {
         }
     }
     std::fs::remove_file(&pid_file).unwrap();
+}
+
+/// Whether it hangs before its key, after it, or has closed its output: its time is over, and what it started ends too.
+fn a_program_that_hangs_is_ended() {
+    if !root_or_skip("a_program_that_hangs_is_ended") {
+        return;
+    }
+    let (programs, one) = (Programs::new(), key(1).1);
+    let pids = Path::new("/tmp").join(format!("sockward-hang-{}", std::process::id()));
+    for text in
+        ["sleep 1000", &format!("echo '{one}'; sleep 1000"), &format!("echo '{one}'; exec >&-; sleep 1000")]
+    {
+        let _ = std::fs::remove_file(&pids);
+        let script = programs.script("hangs", &format!("echo $$ >{}; {text}", pids.display()));
+        let mut reader = Reader::start();
+        let wanted = Search::Key(plain(&key(1).0));
+        let found = reader.search(command_within(1, &script, &[], "daemon", wanted));
+        assert!(found.is_none(), "{text}");
+        assert!(
+            reader.notes.iter().any(|n| n.ends_with("hangs took longer than 1 seconds")),
+            "{:?}",
+            reader.notes
+        );
+        let pid: i32 = std::fs::read_to_string(&pids).unwrap().trim().parse().unwrap();
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{text}");
+    }
+    std::fs::remove_file(&pids).unwrap();
 }
 
 fn principals_come_from_a_program() {

@@ -3,6 +3,7 @@
 // All of this binary is tests, which the lints do not see without the usual harness.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod hostile;
 mod puppet;
 mod tests;
 
@@ -17,8 +18,8 @@ fn main() -> ExitCode {
     match Arguments::parse(&args) {
         Some(arguments) => match arguments.role {
             Role::Worker | Role::SharedWorker => puppet::run(),
-            Role::Reader => sockward_reader::run(&arguments).into(),
-            Role::Helper => sockward_helper::run(&arguments).into(),
+            Role::Reader => hostile::reader(&arguments),
+            Role::Helper => hostile::helper(&arguments),
         },
         None if args.get(1).is_some_and(|word| word == "sshd") => serve(&args).into(),
         None => all(&args),

@@ -1,5 +1,6 @@
 //! What a worker that was taken over cannot get from the monitor, and what it cannot do to it.
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use sockward_crypto::{Digest, ExchangeInput, HashAlg, PrivateKey, SharedSecret, SignatureAlg};
@@ -7,11 +8,12 @@ use sockward_privsep::worker::{
     AuthAnswer, AuthMethod, AuthRequest, FromWorker, LogLevel, SignRequest, ToWorker,
 };
 use sockward_test_e2e::as_root;
-use sockward_test_e2e::support::{Kind, Server, ServerSetup, wait_until};
+use sockward_test_e2e::support::{Kind, Server, ServerSetup, TempDir, users, wait_until};
 use sockward_wire::NameList;
 use sockward_wire::auth::signed_data;
 use sockward_wire::transport::KexInit;
 
+use crate::hostile;
 use crate::puppet::Puppet;
 
 /// The tests.
@@ -25,6 +27,11 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_flood_stops_nobody_else", flood),
     ("a_worker_that_will_not_go_is_made_to", will_not_go),
     ("a_reader_that_dies_ends_its_connection_once", dead_reader),
+    ("a_hostile_reader_ends_its_own_connection", hostile_reader),
+    ("a_silent_reader_is_ended_by_the_time", silent_reader),
+    ("a_hostile_helper_ends_itself", hostile_helper),
+    ("a_hostile_helper_changes_no_group", hostile_groups),
+    ("a_hostile_helper_keeps_nobody_waiting", hostile_flood),
 ];
 
 fn start(lines: &str) -> Server {
@@ -309,4 +316,127 @@ fn dead_reader() {
     assert_eq!(text, "the process that reads key files has gone");
     assert!(is_well(&server));
     assert_eq!(server.log().matches("the process that reads key files has gone").count(), 1);
+}
+
+/// It can end its connection. It lets nobody in, and nobody else suffers.
+fn hostile_reader() {
+    if !as_root() {
+        return;
+    }
+    let server = start("");
+    for how in hostile::READERS {
+        let mut puppet = Puppet::new(server.port);
+        let (id, _) = exchanged(&mut puppet);
+        puppet.say(&request(&server, &format!("{}{how}", hostile::EVIL), Some(&id)));
+        let mut answers = Vec::new();
+        while let Some(answer) = puppet.hear() {
+            assert!(!matches!(answer, ToWorker::Auth(AuthAnswer::Success(_))), "{how}: let in");
+            let over = matches!(answer, ToWorker::Disconnect { .. });
+            answers.push(answer);
+            if over {
+                break;
+            }
+        }
+        assert!(answers.iter().any(|a| matches!(a, ToWorker::Disconnect { .. })), "{how}: {answers:?}");
+        assert!(is_well(&server), "{how}");
+    }
+}
+
+fn silent_reader() {
+    if !as_root() {
+        return;
+    }
+    let server = start("LoginGraceTime 2\n");
+    let mut puppet = Puppet::new(server.port);
+    puppet.say(&auth(&format!("{}{}", hostile::EVIL, hostile::SILENT), AuthMethod::None));
+    assert!(puppet.hear().is_none(), "a silent reader is waited for");
+    wait_until("the log says why", || server.log().contains("Timeout before authentication"));
+    assert!(is_well(&server));
+}
+
+/// A server whose helper for bob does this; alex's is the real one.
+fn with_helper(how: &str, more: &str) -> (Server, TempDir) {
+    let logs = TempDir::new();
+    let lines = format!(
+        "AuditLog {}\nMatch User {}\n{more}ForceCommand {}{how}\nMatch all\n",
+        logs.join("audit").display(),
+        users()[1].name,
+        hostile::EVIL
+    );
+    (start(&lines), logs)
+}
+
+/// bob, with a puppet for a worker and a hostile helper.
+fn bob(server: &Server) -> Puppet {
+    let mut puppet = Puppet::new(server.port);
+    let (id, _) = exchanged(&mut puppet);
+    puppet.say(&request(server, &users()[1].name, Some(&id)));
+    assert!(matches!(puppet.hear(), Some(ToWorker::Auth(AuthAnswer::Success(_)))));
+    puppet
+}
+
+/// The monitor lets go of it, and what it told of others is not believed.
+fn hostile_helper() {
+    if !as_root() {
+        return;
+    }
+    for how in hostile::HELPERS {
+        let (server, logs) = with_helper(how, "");
+        assert!(is_well(&server));
+        let _bob = bob(&server);
+        let uid = users()[1].uid;
+        if how != "dies" {
+            wait_until(how, || server.log().contains(&format!("helper of uid {uid}: ")));
+        }
+        for _ in 0..3 {
+            assert!(is_well(&server), "{how}");
+        }
+        let audit = std::fs::read_to_string(logs.join("audit")).unwrap();
+        assert!(!audit.contains("/evil"), "{how}: {audit}");
+        // A new login of bob's gets a new helper.
+        let _again = bob(&server);
+    }
+}
+
+/// It names files of others and logins of others; only a new socket of its user's own gets the group of its permit.
+fn hostile_groups() {
+    if !as_root() {
+        return;
+    }
+    let (server, _logs) = with_helper("groups", "StreamLocalBindGroup daemon\n");
+    let sockets = ["/tmp/sockward-evil.sock", "/tmp/sockward-evil-own.sock"];
+    for (path, uid) in sockets.iter().zip([users()[0].uid, users()[1].uid]) {
+        let _ = std::fs::remove_file(path);
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+        std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+    }
+    let mut all = vec!["/etc/passwd", "/etc", "/dev/null"];
+    all.extend(sockets);
+    let groups = || all.iter().map(|p| std::fs::metadata(p).unwrap().gid()).collect::<Vec<_>>();
+    let before = groups();
+    let _bob = bob(&server);
+    wait_until("every question is answered", || server.log().contains("evil has lost"));
+    assert!(!server.log().contains("evil wins"), "{}", server.log());
+    assert_eq!(groups(), before);
+    assert!(is_well(&server));
+    for path in sockets {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+fn hostile_flood() {
+    if !as_root() {
+        return;
+    }
+    for how in ["flood", "idle", "silent"] {
+        let (server, logs) = with_helper(how, "");
+        let _bob = bob(&server);
+        for _ in 0..10 {
+            assert!(is_well(&server), "{how}");
+        }
+        // Whatever it says is of its own login.
+        let audit = std::fs::read_to_string(logs.join("audit")).unwrap();
+        let alex = format!("\"ssh_user\":\"{}\"", users()[0].name);
+        assert!(!audit.lines().any(|l| l.contains("/evil") && l.contains(&alex)), "{how}");
+    }
 }
