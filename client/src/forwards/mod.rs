@@ -111,7 +111,9 @@ impl Forwards {
                 origin_host,
                 origin_port,
             }),
-            Target::Unix(path) => OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec() },
+            Target::Unix(path) => {
+                OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec(), owner: None }
+            }
             Target::Socks => {
                 let wanted = self.socks_here.accepted(accepted.socket, accepted.origin, registry);
                 return wanted.map_or(Ok(()), |wanted| self.wanted(wanted, conn));

@@ -44,7 +44,9 @@ impl Stdio {
                 origin_host: origin_host.into_bytes(),
                 origin_port,
             }),
-            Target::Unix(path) => OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec() },
+            Target::Unix(path) => {
+                OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec(), owner: None }
+            }
             Target::Socks => return Ok(None),
         };
         let channel = conn.open_channel(&request)?;

@@ -2,6 +2,7 @@
 //! ([`crate::Received::Data`]), where it stands in the receive buffer.
 
 use sockward_wire::channel::Size;
+use sockward_wire::probe::Asked;
 
 use crate::channel::{ChannelId, GlobalId};
 use crate::kex::{HostKeyOffer, Negotiated, SignatureInput};
@@ -200,6 +201,8 @@ pub enum GlobalRequest {
         /// Path as asked.
         path: Vec<u8>,
     },
+    /// May this be opened or listened on? Answered by a [`sockward_wire::probe::Answer`].
+    ForwardProbe(Asked<Vec<u8>>),
     /// The server's host keys.
     HostKeys(Vec<Vec<u8>>),
     /// Prove these host keys.
@@ -230,6 +233,8 @@ pub enum OpenRequest {
     DirectStreamlocal {
         /// The path, any bytes.
         path: Vec<u8>,
+        /// Only if this user of the server's, by name or number, is the one who listens there.
+        owner: Option<Vec<u8>>,
     },
     /// Server to client: somebody connected to that listener.
     ForwardedStreamlocal {

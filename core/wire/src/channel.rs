@@ -113,6 +113,13 @@ pub enum OpenKind<'a> {
         /// The path.
         path: &'a [u8],
     },
+    /// Ours: the same, if whoever listens there is this user.
+    DirectStreamlocalOwner {
+        /// The path.
+        path: &'a [u8],
+        /// A user of the far host, by name or number.
+        owner: &'a [u8],
+    },
     /// OpenSSH PROTOCOL 2.4: somebody connected to this listener.
     ForwardedStreamlocal {
         /// The path as it was asked for.
@@ -162,6 +169,7 @@ impl<'a> OpenKind<'a> {
             OpenKind::DirectTcpip(_) => names::channel::DIRECT_TCPIP,
             OpenKind::ForwardedTcpip(_) => names::channel::FORWARDED_TCPIP,
             OpenKind::DirectStreamlocal { .. } => names::channel::DIRECT_STREAMLOCAL,
+            OpenKind::DirectStreamlocalOwner { .. } => names::channel::DIRECT_STREAMLOCAL_OWNER,
             OpenKind::ForwardedStreamlocal { .. } => names::channel::FORWARDED_STREAMLOCAL,
             OpenKind::Unknown(name) => name,
         }
@@ -187,6 +195,10 @@ impl<'a> Open<'a> {
                 r.u32("open.reserved")?;
                 OpenKind::DirectStreamlocal { path }
             }
+            names::channel::DIRECT_STREAMLOCAL_OWNER => OpenKind::DirectStreamlocalOwner {
+                path: r.string("open.path")?,
+                owner: r.string("open.owner")?,
+            },
             names::channel::FORWARDED_STREAMLOCAL => {
                 let path = r.string("open.path")?;
                 r.string("open.reserved")?;
@@ -212,6 +224,10 @@ impl<'a> Open<'a> {
                 out.put_string(path);
                 out.put_string(b"");
                 out.put_u32(0);
+            }
+            OpenKind::DirectStreamlocalOwner { path, owner } => {
+                out.put_string(path);
+                out.put_string(owner);
             }
             OpenKind::ForwardedStreamlocal { path } => {
                 out.put_string(path);
@@ -427,6 +443,7 @@ mod tests {
             OpenKind::DirectTcpip(pair.clone()),
             OpenKind::ForwardedTcpip(pair),
             OpenKind::DirectStreamlocal { path: b"/run/\xff.sock" },
+            OpenKind::DirectStreamlocalOwner { path: b"/run/\xff.sock", owner: b"alex" },
             OpenKind::ForwardedStreamlocal { path: b"/run/a" },
         ] {
             let open = Open { sender: 1, window: 2, max_packet: 3, kind };

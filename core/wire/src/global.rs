@@ -1,6 +1,7 @@
 //! Global requests and their answers: RFC 4254 §4 and §7.1, OpenSSH PROTOCOL 2.2–2.5.
 
 use crate::macros::body;
+use crate::probe::Asked;
 use crate::{Put, Reader, WireResult, names, number};
 
 /// RFC 4254 §4.
@@ -39,6 +40,8 @@ pub enum RequestKind<'a> {
         /// As asked for.
         path: &'a [u8],
     },
+    /// Ours: may this be opened or listened on? A success carries a [`crate::probe::Answer`].
+    ForwardProbe(Asked<&'a [u8]>),
     /// Asks for any answer.
     KeepAlive,
     /// OpenSSH PROTOCOL 2.2.
@@ -60,6 +63,7 @@ impl<'a> RequestKind<'a> {
             RequestKind::CancelTcpipForward { .. } => names::global::CANCEL_TCPIP_FORWARD,
             RequestKind::StreamlocalForward { .. } => names::global::STREAMLOCAL_FORWARD,
             RequestKind::CancelStreamlocalForward { .. } => names::global::CANCEL_STREAMLOCAL_FORWARD,
+            RequestKind::ForwardProbe(_) => names::global::FORWARD_PROBE,
             RequestKind::KeepAlive => names::global::KEEPALIVE,
             RequestKind::NoMoreSessions => names::global::NO_MORE_SESSIONS,
             RequestKind::HostKeys(_) => names::global::HOSTKEYS,
@@ -89,6 +93,7 @@ impl<'a> Request<'a> {
             names::global::CANCEL_STREAMLOCAL_FORWARD => {
                 RequestKind::CancelStreamlocalForward { path: r.string("forward.path")? }
             }
+            names::global::FORWARD_PROBE => RequestKind::ForwardProbe(Asked::read(&mut r)?),
             names::global::KEEPALIVE => RequestKind::KeepAlive,
             names::global::NO_MORE_SESSIONS => RequestKind::NoMoreSessions,
             names::global::HOSTKEYS => RequestKind::HostKeys(keys(&mut r)?),
@@ -112,6 +117,7 @@ impl<'a> Request<'a> {
             RequestKind::StreamlocalForward { path } | RequestKind::CancelStreamlocalForward { path } => {
                 out.put_string(path);
             }
+            RequestKind::ForwardProbe(asked) => asked.write(out),
             RequestKind::HostKeys(keys) | RequestKind::HostKeysProve(keys) => {
                 keys.iter().for_each(|k| out.put_string(k));
             }
@@ -153,6 +159,7 @@ pub fn decode_failure(payload: &[u8]) -> WireResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::At;
 
     #[test]
     fn every_request_round_trips() {
@@ -161,6 +168,10 @@ mod tests {
             RequestKind::CancelTcpipForward { host: b"localhost", port: 8080 },
             RequestKind::StreamlocalForward { path: b"/run/a" },
             RequestKind::CancelStreamlocalForward { path: b"/run/a" },
+            RequestKind::ForwardProbe(Asked { listen: false, at: At::Tcp { host: b"localhost", port: 80 } }),
+            RequestKind::ForwardProbe(Asked { listen: false, at: At::Path(b"/run/\xff") }),
+            RequestKind::ForwardProbe(Asked { listen: true, at: At::Tcp { host: b"", port: 0 } }),
+            RequestKind::ForwardProbe(Asked { listen: true, at: At::Path(b"/run/a") }),
             RequestKind::KeepAlive,
             RequestKind::NoMoreSessions,
             RequestKind::HostKeys(vec![b"a", b"bc"]),

@@ -26,6 +26,7 @@ pub mod global;
 pub mod names;
 pub mod number;
 pub mod pattern;
+pub mod probe;
 pub mod socks;
 pub mod transport;
 

@@ -43,6 +43,9 @@ pub mod channel {
     pub const FORWARDED_TCPIP: &str = "forwarded-tcpip";
     /// OpenSSH PROTOCOL 2.4, client to server.
     pub const DIRECT_STREAMLOCAL: &str = "direct-streamlocal@openssh.com";
+    /// Ours: [`DIRECT_STREAMLOCAL`] to a socket of one user's alone (`TargetOwner`). Other servers do not know it,
+    /// and so do not connect at all.
+    pub const DIRECT_STREAMLOCAL_OWNER: &str = "direct-streamlocal-owner@sockward.dev";
     /// OpenSSH PROTOCOL 2.4, server to client.
     pub const FORWARDED_STREAMLOCAL: &str = "forwarded-streamlocal@openssh.com";
 }
@@ -77,6 +80,8 @@ pub mod request {
 
 /// Global requests.
 pub mod global {
+    /// Ours: may this be opened or listened on (`ForwardProbe`)? Nothing is connected or bound.
+    pub const FORWARD_PROBE: &str = "forward-probe@sockward.dev";
     /// Listen on a TCP port (RFC 4254 §7.1).
     pub const TCPIP_FORWARD: &str = "tcpip-forward";
     /// Stop listening on a TCP port.

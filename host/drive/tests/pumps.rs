@@ -357,7 +357,10 @@ fn what_came_before_the_end_of_the_network_still_reaches_its_reader() {
     let mut env = Env { registry: poll.registry(), buffers: &mut buffers, now };
 
     let (inner, mut reader) = UnixStream::pair().unwrap();
-    let id = session.conn.open_channel(&OpenRequest::DirectStreamlocal { path: b"/x".to_vec() }).unwrap();
+    let id = session
+        .conn
+        .open_channel(&OpenRequest::DirectStreamlocal { path: b"/x".to_vec(), owner: None })
+        .unwrap();
     rustix::net::sockopt::set_socket_send_buffer_size(&inner, 16 * 1024).unwrap();
     app.opening.insert(id, inner.into());
     session.work(&mut env, &mut app).unwrap();

@@ -7,7 +7,7 @@ use std::io;
 
 use sockward_policy::{Permit, Variable};
 use sockward_privsep::helper;
-use sockward_privsep::login::{Answer, Refusal, Request};
+use sockward_privsep::login::{Answer, Endpoint, Refusal, Request};
 use sockward_privsep::{Channel, Outcome};
 use sockward_sys::link::Link;
 use sockward_sys::resolve::Forward;
@@ -15,7 +15,7 @@ use sockward_sys::spawn::Child;
 
 use crate::caller::{Caller, Shared};
 use crate::connections::Connections;
-use crate::forward::{Listeners, Opens};
+use crate::forward::{Listeners, Opens, answer_probe};
 use crate::session::Sessions;
 
 /// Requests taken before other logins have their turn.
@@ -113,6 +113,7 @@ impl Login {
             }
         }
         let (parts, mut caller) = self.parts(shared);
+        parts.opens.owners_progressed(parts.connections, &mut caller)?;
         let more = parts.listeners.accept(parts.opens.len(), parts.connections, &mut caller)?;
         let behind = caller.is_behind();
         Ok(if more || (self.link_ready && !behind) { Status::Busy } else { Status::Idle })
@@ -130,7 +131,11 @@ impl Login {
         }
         let Parts { opens, listeners, sessions, connections, addresses } = parts;
         match request {
-            Request::Open { id, target } => opens.requested(id, &target, connections, caller),
+            Request::Open { id, target } => opens.requested(id, &target, None, connections, caller),
+            Request::OpenOwned { id, path, owner } => {
+                opens.requested(id, &Endpoint::Path(path), Some(&owner), connections, caller)
+            }
+            Request::Probe { id, listen, at } => answer_probe(id, listen, &at, caller),
             Request::Listen { id, at } => listeners.requested(id, at, caller),
             Request::Unlisten { id, at } => listeners.cancelled(id, &at, caller),
             Request::Closed { connection, received, sent } => {
@@ -273,6 +278,8 @@ struct Parts<'a> {
 fn number(request: &Request) -> Option<u64> {
     match request {
         Request::Open { id, .. }
+        | Request::OpenOwned { id, .. }
+        | Request::Probe { id, .. }
         | Request::Listen { id, .. }
         | Request::Unlisten { id, .. }
         | Request::OpenSession { id }

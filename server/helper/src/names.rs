@@ -1,4 +1,4 @@
-//! Who stands behind the names of a permit (PermitPeer), for those who connect. The name service may wait for a
+//! Who stands behind the names of a permit (PermitPeer), for those who connect, and behind a TargetOwner. The name service may wait for a
 //! directory server, so children ask it, and those who connect wait meanwhile; an answer serves for a while.
 //!
 //! Names are looked up here and not once at the login: a login may last for weeks, and whoever is taken out of a
@@ -33,11 +33,18 @@ pub(crate) struct Names {
     next: u64,
 }
 
-/// The names of a login's permit; with a uid, the groups of its account, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Question {
     login: u64,
-    uid: Option<u32>,
+    about: About,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum About {
+    /// The names of the login's permit; with a uid, the groups of its account, too.
+    Peers(Option<u32>),
+    /// A user that the client names (`TargetOwner`).
+    User(String),
 }
 
 #[derive(Debug)]
@@ -69,19 +76,48 @@ impl Shared {
         permit: &Permit,
         uid: Option<u32>,
     ) -> Option<Option<Rc<Identities>>> {
-        let question = Question { login, uid };
-        let now = self.now;
-        self.names.known.retain(|_, (_, until)| *until > now);
-        if let Some((known, _)) = self.names.known.get(&question) {
-            return Some(known.clone());
+        let question = Question { login, about: About::Peers(uid) };
+        if let Some(known) = self.known_names(&question) {
+            return Some(known);
         }
         if self.names.asked.values().any(|asked| asked.question == question) {
             return None;
         }
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let (users, groups) = listed(permit);
-        let key = self.names.next;
-        let started = account::identities(owned(users), owned(groups), uid).and_then(|child| {
+        self.ask_names(question, account::identities(owned(users), owned(groups), uid))
+    }
+
+    /// The uid of a user; as with [`Self::identities`], `None` means that it is being asked, or will be: a login has
+    /// one such question under way at a time. `Some(None)`: there is no such user, or it cannot be known.
+    pub(crate) fn user_id(&mut self, login: u64, name: &str) -> Option<Option<u32>> {
+        let question = Question { login, about: About::User(name.to_owned()) };
+        let uid =
+            |known: Option<Rc<Identities>>| known.and_then(|found| found.users.first().copied().flatten());
+        if let Some(known) = self.known_names(&question) {
+            return Some(uid(known));
+        }
+        let of_login = |asked: &Asked| asked.question.login == login;
+        let busy = |asked: &Asked| of_login(asked) && matches!(asked.question.about, About::User(_));
+        if self.names.asked.values().any(busy) {
+            return None;
+        }
+        self.ask_names(question, account::identities(vec![name.to_owned()], Vec::new(), None)).map(uid)
+    }
+
+    fn known_names(&mut self, question: &Question) -> Option<Option<Rc<Identities>>> {
+        let now = self.now;
+        self.names.known.retain(|_, (_, until)| *until > now);
+        self.names.known.get(question).map(|(known, _)| known.clone())
+    }
+
+    fn ask_names(
+        &mut self,
+        question: Question,
+        child: std::io::Result<Pending<Identities>>,
+    ) -> Option<Option<Rc<Identities>>> {
+        let (key, now) = (self.names.next, self.now);
+        let started = child.and_then(|child| {
             let watched = self.poller.watch(&child, Subject::Names(key), mio::Interest::READABLE)?;
             Ok(Asked { question, child, watched })
         });
@@ -102,7 +138,7 @@ impl Shared {
     /// A child has something to say, or has taken too long. The login that waited for it, if that is over.
     pub(crate) fn names_progressed(&mut self, key: u64, time_is_over: bool) -> Option<u64> {
         let asked = self.names.asked.get_mut(&key)?;
-        let question = asked.question;
+        let question = asked.question.clone();
         let found = match (asked.child.poll(), time_is_over) {
             (Ok(None), false) => return None,
             (Ok(Some(Ok(found))), _) => Ok(found),
@@ -116,8 +152,9 @@ impl Shared {
         if self.names.known.len() >= KEPT_MAX {
             self.names.known.clear();
         }
+        let login = question.login;
         self.names.known.insert(question, (found, self.now + kept));
-        Some(question.login)
+        Some(login)
     }
 
     /// A login is gone.

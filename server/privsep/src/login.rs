@@ -17,6 +17,24 @@ pub enum Request {
         /// Where to.
         target: Endpoint,
     },
+    /// The same for a socket, and only if one user listens there.
+    OpenOwned {
+        /// The question's number; the connection's afterwards.
+        id: u64,
+        /// The socket's path, bytes as sent.
+        path: Vec<u8>,
+        /// The user, by name or number, bytes as sent.
+        owner: Vec<u8>,
+    },
+    /// May this be opened or listened on? Answered by [`Answer::Probed`]; nothing is connected or bound.
+    Probe {
+        /// The question's number.
+        id: u64,
+        /// Whether it is about listening.
+        listen: bool,
+        /// Where.
+        at: Endpoint,
+    },
     /// Listen (`-R`). Answered by [`Answer::Listening`] or [`Answer::Refused`].
     Listen {
         /// The question's number.
@@ -142,6 +160,13 @@ pub enum Answer {
         /// The port that was bound, where one was.
         port: Option<u16>,
     },
+    /// What a probe found.
+    Probed {
+        /// The question.
+        id: u64,
+        /// Whether it may be; otherwise the kind of no, and why: names no paths of the server.
+        result: Result<Found, (Refusal, String)>,
+    },
     /// No longer listening.
     Unlistened {
         /// The question.
@@ -180,6 +205,15 @@ pub enum Answer {
     /// Another login of this user wants a name that this one holds: ask the client for a sign of life. It is
     /// answered by [`Request::Alive`], or not at all.
     AskAlive,
+}
+
+/// What may be opened or listened on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Where a socket really is; empty for a port.
+    pub place: Vec<u8>,
+    /// Who may connect to a listener, for people; empty for a target.
+    pub who: String,
 }
 
 /// The kinds of no: they decide the reason code of a CHANNEL_OPEN_FAILURE.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use sockward_drive::{Closing, Ends, Env, Session, Totals};
-use sockward_privsep::login::{Connection, Endpoint, Request};
+use sockward_privsep::login::{Connection, Endpoint, Found, Refusal, Request};
 use sockward_proto::event::{GlobalQuestion, GlobalRequest, OpenQuestion, OpenRequest, TcpEnds};
 use sockward_proto::{ChannelId, Error, Result};
 use sockward_wire::Put;
 use sockward_wire::channel::open_failure;
 use sockward_wire::names;
+use sockward_wire::probe::{self, At, Status};
 
 use crate::login::{Asked, Helper};
 
@@ -48,7 +49,12 @@ impl Forwards {
     ) -> Result<()> {
         let target = match &question.kind {
             OpenRequest::DirectTcpip(ends) => Endpoint::Tcp { host: ends.host.clone(), port: ends.port },
-            OpenRequest::DirectStreamlocal { path } => Endpoint::Path(path.clone()),
+            OpenRequest::DirectStreamlocal { path, owner: None } => Endpoint::Path(path.clone()),
+            OpenRequest::DirectStreamlocal { path, owner: Some(owner) } => {
+                let (path, owner) = (path.clone(), owner.clone());
+                let asked = Asked::Open(question);
+                return helper.ask(asked, |id| Request::OpenOwned { id, path, owner }).map(drop);
+            }
             OpenRequest::Session
             | OpenRequest::ForwardedTcpip(_)
             | OpenRequest::ForwardedStreamlocal { .. } => {
@@ -86,6 +92,14 @@ impl Forwards {
             GlobalRequest::CancelTcpipForward { host, port } => (false, tcp(host, port)),
             GlobalRequest::StreamlocalForward { path } => (true, Endpoint::Path(path.clone())),
             GlobalRequest::CancelStreamlocalForward { path } => (false, Endpoint::Path(path.clone())),
+            GlobalRequest::ForwardProbe(asked) => {
+                let listen = asked.listen;
+                let at = match &asked.at {
+                    At::Tcp { host, port } => tcp(host, port),
+                    At::Path(path) => Endpoint::Path(path.clone()),
+                };
+                return helper.ask(Asked::Global(question), |id| Request::Probe { id, listen, at }).map(drop);
+            }
             // Not offered; the question is dropped and so refused.
             GlobalRequest::HostKeys(_) | GlobalRequest::HostKeysProve(_) => return Ok(()),
         };
@@ -120,6 +134,28 @@ impl Forwards {
         };
         self.listeners.insert(listener, at);
         session.conn.answer_global(question, Some(reply))
+    }
+
+    /// The helper has found out whether something may be.
+    pub(crate) fn probed(
+        &mut self,
+        question: GlobalQuestion,
+        result: std::result::Result<Found, (Refusal, String)>,
+        session: &mut Session,
+    ) -> Result<()> {
+        let answer = match result {
+            Ok(Found { place, who }) => {
+                probe::Answer { status: Status::Allowed, text: String::new(), place, who }
+            }
+            Err((why, text)) => {
+                let status = match why {
+                    Refusal::Prohibited => Status::Prohibited,
+                    Refusal::Failed | Refusal::Shortage => Status::Fails,
+                };
+                probe::Answer { status, text, place: Vec::new(), who: String::new() }
+            }
+        };
+        session.conn.answer_global(question, Some(answer.encode()))
     }
 
     /// The helper listens no more.
@@ -228,6 +264,7 @@ fn kind(request: &OpenRequest) -> &'static str {
         OpenRequest::Session => names::channel::SESSION,
         OpenRequest::DirectTcpip(_) => names::channel::DIRECT_TCPIP,
         OpenRequest::ForwardedTcpip(_) => names::channel::FORWARDED_TCPIP,
+        // For its time-out (ChannelTimeout) it is one of OpenSSH's, whoever must listen there.
         OpenRequest::DirectStreamlocal { .. } => names::channel::DIRECT_STREAMLOCAL,
         OpenRequest::ForwardedStreamlocal { .. } => names::channel::FORWARDED_STREAMLOCAL,
     }

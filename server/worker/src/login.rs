@@ -213,6 +213,10 @@ impl Login {
                 let Some(Asked::Global(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
                 self.forwards.listening(question, listener, port, session)?;
             }
+            (Answer::Probed { id, result }, None) => {
+                let Some(Asked::Global(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
+                self.forwards.probed(question, result, session)?;
+            }
             (Answer::Unlistened { id, listener }, None) => {
                 let Some(Asked::Global(question)) = self.asked.remove(&id) else { return Err(nonsense()) };
                 self.forwards.unlistened(question, listener, session)?;

@@ -213,7 +213,10 @@ fn open_kind(request: &OpenRequest) -> OpenKind<'_> {
         OpenRequest::Session => OpenKind::Session,
         OpenRequest::DirectTcpip(ends) => OpenKind::DirectTcpip(tcp_pair(ends)),
         OpenRequest::ForwardedTcpip(ends) => OpenKind::ForwardedTcpip(tcp_pair(ends)),
-        OpenRequest::DirectStreamlocal { path } => OpenKind::DirectStreamlocal { path },
+        OpenRequest::DirectStreamlocal { path, owner: None } => OpenKind::DirectStreamlocal { path },
+        OpenRequest::DirectStreamlocal { path, owner: Some(owner) } => {
+            OpenKind::DirectStreamlocalOwner { path, owner }
+        }
         OpenRequest::ForwardedStreamlocal { path } => OpenKind::ForwardedStreamlocal { path },
     }
 }

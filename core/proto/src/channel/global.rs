@@ -130,6 +130,7 @@ fn longest_name(kind: &RequestKind<'_>) -> usize {
         RequestKind::StreamlocalForward { path } | RequestKind::CancelStreamlocalForward { path } => {
             path.len()
         }
+        RequestKind::ForwardProbe(asked) => asked.name().len(),
         RequestKind::HostKeys(_)
         | RequestKind::HostKeysProve(_)
         | RequestKind::KeepAlive
@@ -151,6 +152,7 @@ fn global_request(kind: &RequestKind<'_>) -> Option<GlobalRequest> {
         RequestKind::CancelStreamlocalForward { path } => {
             GlobalRequest::CancelStreamlocalForward { path: path.to_vec() }
         }
+        RequestKind::ForwardProbe(asked) => GlobalRequest::ForwardProbe(asked.map(<[u8]>::to_vec)),
         RequestKind::HostKeys(keys) => GlobalRequest::HostKeys(owned(keys)),
         RequestKind::HostKeysProve(keys) => GlobalRequest::HostKeysProve(owned(keys)),
         RequestKind::KeepAlive | RequestKind::NoMoreSessions | RequestKind::Unknown(_) => return None,
@@ -165,6 +167,7 @@ fn request_kind(request: &GlobalRequest) -> RequestKind<'_> {
         }
         GlobalRequest::StreamlocalForward { path } => RequestKind::StreamlocalForward { path },
         GlobalRequest::CancelStreamlocalForward { path } => RequestKind::CancelStreamlocalForward { path },
+        GlobalRequest::ForwardProbe(asked) => RequestKind::ForwardProbe(asked.map(|bytes| bytes)),
         GlobalRequest::HostKeys(keys) => RequestKind::HostKeys(keys.iter().map(Vec::as_slice).collect()),
         GlobalRequest::HostKeysProve(keys) => {
             RequestKind::HostKeysProve(keys.iter().map(Vec::as_slice).collect())

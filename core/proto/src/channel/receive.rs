@@ -213,7 +213,12 @@ fn open_request(kind: &OpenKind<'_>) -> Option<OpenRequest> {
         OpenKind::Session => OpenRequest::Session,
         OpenKind::DirectTcpip(pair) => OpenRequest::DirectTcpip(tcp_ends(pair)),
         OpenKind::ForwardedTcpip(pair) => OpenRequest::ForwardedTcpip(tcp_ends(pair)),
-        OpenKind::DirectStreamlocal { path } => OpenRequest::DirectStreamlocal { path: path.to_vec() },
+        OpenKind::DirectStreamlocal { path } => {
+            OpenRequest::DirectStreamlocal { path: path.to_vec(), owner: None }
+        }
+        OpenKind::DirectStreamlocalOwner { path, owner } => {
+            OpenRequest::DirectStreamlocal { path: path.to_vec(), owner: Some(owner.to_vec()) }
+        }
         OpenKind::ForwardedStreamlocal { path } => OpenRequest::ForwardedStreamlocal { path: path.to_vec() },
         OpenKind::Unknown(_) => return None,
     })
@@ -225,7 +230,8 @@ fn longest_name(kind: &OpenRequest) -> usize {
         OpenRequest::DirectTcpip(ends) | OpenRequest::ForwardedTcpip(ends) => {
             ends.host.len().max(ends.origin_host.len())
         }
-        OpenRequest::DirectStreamlocal { path } | OpenRequest::ForwardedStreamlocal { path } => path.len(),
+        OpenRequest::DirectStreamlocal { path, owner } => path.len().max(owner.as_ref().map_or(0, Vec::len)),
+        OpenRequest::ForwardedStreamlocal { path } => path.len(),
     }
 }
 

@@ -24,8 +24,38 @@ pub enum Names {
 /// nothing put there in between is reached. Never waits: a listener whose backlog is full is
 /// `WouldBlock`, to be tried again later.
 pub fn connect(place: &Place, names: Names) -> io::Result<OwnedFd> {
+    connect_file(std::os::fd::AsFd::as_fd(&socket_file(place, names)?))
+}
+
+/// Whether this process has the right to connect to what is at a place, by its real ids. Nothing is connected: it is
+/// not said whether anybody listens.
+pub fn may_connect(place: &Place, names: Names) -> io::Result<()> {
+    let file = socket_file(place, names)?;
+    Ok(rustix::fs::access(proc_path(std::os::fd::AsFd::as_fd(&file)), rustix::fs::Access::WRITE_OK)?)
+}
+
+/// The same for a path as the kernel follows it ([`connect_path`]).
+pub fn may_connect_path(path: &[u8]) -> io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    check_socket(&rustix::fs::fstat(&file)?, Names::Any)?;
+    Ok(rustix::fs::access(proc_path(std::os::fd::AsFd::as_fd(&file)), rustix::fs::Access::WRITE_OK)?)
+}
+
+/// Whether this process has the right to make a name at a place, by its real ids.
+pub fn may_create(place: &Place) -> io::Result<()> {
+    let directory = proc_path(std::os::fd::AsFd::as_fd(place.dir()));
+    let rights = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    Ok(rustix::fs::access(directory, rights)?)
+}
+
+/// What is at a place, if it is a socket.
+fn socket_file(place: &Place, names: Names) -> io::Result<OwnedFd> {
     let file = open_place(place)?;
-    let stat = rustix::fs::fstat(&file)?;
+    check_socket(&rustix::fs::fstat(&file)?, names)?;
+    Ok(file)
+}
+
+fn check_socket(stat: &rustix::fs::Stat, names: Names) -> io::Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         // What connect(2) says of a file that is no socket.
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "not a socket"));
@@ -36,7 +66,7 @@ pub fn connect(place: &Place, names: Names) -> io::Result<OwnedFd> {
             "the socket has a second name (a hard link)",
         ));
     }
-    connect_file(std::os::fd::AsFd::as_fd(&file))
+    Ok(())
 }
 
 /// The same for a path as the kernel follows it, relative ones from the working directory: for a process that acts

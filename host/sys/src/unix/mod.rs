@@ -21,7 +21,9 @@ mod peer;
 mod scratch;
 
 pub use birth::{BirthError, Newborn, set_group_of};
-pub use connect::{Names, connect, connect_links, connect_path, pair};
+pub use connect::{
+    Names, connect, connect_links, connect_path, may_connect, may_connect_path, may_create, pair,
+};
 pub use listener::Listener;
 pub use occupant::{FirstLook, Occupant, Replaceable, SecondLook, StaleProbe};
 pub use owned::{OwnedSocketFile, Removal};

@@ -31,6 +31,13 @@ impl HeldNames {
     }
 }
 
+impl HeldNames {
+    /// Which login holds a name.
+    pub(crate) fn holder(&self, path: &[u8]) -> Option<u64> {
+        self.0.borrow().get(path).copied()
+    }
+}
+
 impl Held {
     pub(crate) fn path(&self) -> &[u8] {
         &self.path

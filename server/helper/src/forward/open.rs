@@ -24,6 +24,8 @@ use crate::shown;
 
 /// Connections of one login that are being opened. Their answers fit in the queue of the worker's link.
 const OPENS_MAX: usize = 2048;
+/// The longest name of a user (LOGIN_NAME_MAX of Linux).
+const NAME_MAX: usize = 256;
 /// How long one address is tried. The kernel asks five times within it (RFC 6298 §2 timing, doubled each time).
 const TRY: Duration = Duration::from_secs(32);
 /// How long a socket whose backlog is full is tried, and the pause at first and at most.
@@ -57,8 +59,10 @@ enum Step {
     Addresses { port: u16 },
     /// A connection; the other addresses are tried after it.
     Connection { socket: OwnedFd, watched: Watched, address: SocketAddr, rest: vec::IntoIter<SocketAddr> },
+    /// Who the user is that must listen there.
+    Owner { place: Place, name: String },
     /// Room in a socket's backlog.
-    Backlog { place: Place, pause: Duration, until: Instant },
+    Backlog { place: Place, owner: Option<u32>, pause: Duration, until: Instant },
 }
 
 /// What a step led to.
@@ -79,6 +83,7 @@ impl Opens {
         &mut self,
         id: u64,
         target: &Endpoint,
+        owner: Option<&[u8]>,
         connections: &mut Connections,
         caller: &mut Caller<'_>,
     ) -> io::Result<()> {
@@ -87,7 +92,7 @@ impl Opens {
             if self.pending.len() >= OPENS_MAX {
                 return Err(Refused::shortage("too many connections are being opened"));
             }
-            begin(id, target, caller)
+            begin(id, target, owner, caller)
         });
         match begun {
             Ok((by, outcome)) => {
@@ -127,11 +132,25 @@ impl Opens {
                     }
                 }
             },
-            Step::Backlog { place, pause, until } => {
-                connect_path(place, pause, until, caller.permit, caller.shared)
+            Step::Owner { place, name } => connect_owned(place, name, caller),
+            Step::Backlog { place, owner, pause, until } => {
+                connect_path(place, owner, pause, until, caller.permit, caller.shared)
             }
         };
         self.settle(id, asked, outcome, connections, caller)
+    }
+
+    /// It may be known who users are that must listen somewhere.
+    pub(crate) fn owners_progressed(
+        &mut self,
+        connections: &mut Connections,
+        caller: &mut Caller<'_>,
+    ) -> io::Result<()> {
+        let waiting = self.pending.iter().filter(|(_, o)| matches!(o.step, Step::Owner { .. }));
+        for id in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.progressed(id, false, connections, caller)?;
+        }
+        Ok(())
     }
 
     /// The addresses of a host have come.
@@ -196,8 +215,16 @@ fn refuse(id: u64, target: &str, refused: Refused, caller: &mut Caller<'_>) -> i
     Ok(())
 }
 
-fn begin(id: u64, target: &Endpoint, caller: &mut Caller<'_>) -> Result<(By, Outcome), Refused> {
+fn begin(
+    id: u64,
+    target: &Endpoint,
+    owner: Option<&[u8]>,
+    caller: &mut Caller<'_>,
+) -> Result<(By, Outcome), Refused> {
     match target {
+        Endpoint::Tcp { .. } if owner.is_some() => {
+            Err(Refused::failed("a port's listener is not looked at (TargetOwner)"))
+        }
         Endpoint::Tcp { host, port } => {
             let port = u16::try_from(*port).map_err(|_| Refused::failed("no such port"))?;
             let by = match decide_open_tcp(caller.permit, host, port) {
@@ -210,8 +237,10 @@ fn begin(id: u64, target: &Endpoint, caller: &mut Caller<'_>) -> Result<(By, Out
         }
         Endpoint::Path(path) => {
             let (place, by) = paths::permitted(caller.permit, path, &paths::OPEN)?;
-            let until = caller.shared.now + BACKLOG_TRY;
-            let outcome = connect_path(place, PAUSE_FIRST, until, caller.permit, caller.shared);
+            let outcome = match owner.map(owner_name).transpose()? {
+                Some(name) => connect_owned(place, name, caller),
+                None => connect_first(place, None, caller),
+            };
             though_allowed(outcome, &by).map(|outcome| (by, outcome))
         }
     }
@@ -274,24 +303,77 @@ fn connected(socket: OwnedFd, address: SocketAddr) -> Outcome {
     Outcome::Connected(socket, address.to_string())
 }
 
+/// A user's name or number. What no name can be is not looked up.
+fn owner_name(owner: &[u8]) -> Result<String, Refused> {
+    let name = std::str::from_utf8(owner).ok().filter(|name| !name.is_empty() && name.len() <= NAME_MAX);
+    match name.filter(|name| !name.chars().any(char::is_control)) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(Refused::failed("not a user's name (TargetOwner)")),
+    }
+}
+
+/// Connects to the socket of one user alone, as soon as it is known who that is.
+fn connect_owned(place: Place, name: String, caller: &mut Caller<'_>) -> Result<Outcome, Refused> {
+    let uid = match name.parse() {
+        Ok(uid) => Some(uid),
+        Err(_) => match caller.shared.user_id(caller.login, &name) {
+            Some(uid) => uid,
+            // The look-up has its own time, and the login gets a turn.
+            None => return Ok(Outcome::Wait(Step::Owner { place, name }, None)),
+        },
+    };
+    match uid {
+        Some(uid) => connect_first(place, Some(uid), caller),
+        None => Err(Refused::failed("no such user on this host (TargetOwner)")),
+    }
+}
+
+fn connect_first(place: Place, owner: Option<u32>, caller: &Caller<'_>) -> Result<Outcome, Refused> {
+    let until = caller.shared.now + BACKLOG_TRY;
+    connect_path(place, owner, PAUSE_FIRST, until, caller.permit, caller.shared)
+}
+
+/// Whether this user listens at the other end: the kernel tells who called listen(2). Asked of the very connection
+/// that is passed on, so nothing can be put in its place.
+fn check_owner(socket: &OwnedFd, owner: u32) -> Result<(), Refused> {
+    match unix::peer(socket)?.uid {
+        Some(uid) if uid == owner => Ok(()),
+        Some(uid) => {
+            let refused = Refused::failed("another user listens there (TargetOwner)");
+            Err(Refused { log: format!("uid {uid} listens there, not {owner} (TargetOwner)"), ..refused })
+        }
+        None => Err(Refused::failed("it cannot be known who listens there (TargetOwner)")),
+    }
+}
+
+/// How many names a socket may have that this login connects to.
+pub(super) fn names_of(permit: &Permit) -> unix::Names {
+    match names_some_paths(permit, ListKind::PermitOpen) {
+        true => unix::Names::One,
+        false => unix::Names::Any,
+    }
+}
+
 fn connect_path(
     place: Place,
+    owner: Option<u32>,
     pause: Duration,
     until: Instant,
     permit: &Permit,
     shared: &Shared,
 ) -> Result<Outcome, Refused> {
-    let names = match names_some_paths(permit, ListKind::PermitOpen) {
-        true => unix::Names::One,
-        false => unix::Names::Any,
-    };
-    match unix::connect(&place, names) {
+    match unix::connect(&place, names_of(permit)) {
         Ok(socket) if shared.is_short(&socket) => Err(Refused::shortage("too many open files")),
-        Ok(socket) => Ok(Outcome::Connected(socket, shown::path(&place.path()))),
+        Ok(socket) => {
+            if let Some(owner) = owner {
+                check_owner(&socket, owner)?;
+            }
+            Ok(Outcome::Connected(socket, shown::path(&place.path())))
+        }
         Err(e) if e.kind() == io::ErrorKind::WouldBlock && shared.now < until => {
             let next = (shared.now + pause).min(until);
             let pause = (pause * 2).min(PAUSE_MAX);
-            Ok(Outcome::Wait(Step::Backlog { place, pause, until }, Some(next)))
+            Ok(Outcome::Wait(Step::Backlog { place, owner, pause, until }, Some(next)))
         }
         Err(e) => Err(e.into()),
     }

@@ -8,6 +8,7 @@ mod hostile;
 mod life;
 mod peers;
 mod ports;
+mod probes;
 mod races;
 mod sessions;
 mod sockets;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
                 sockets_rights::TESTS,
                 sessions::TESTS,
                 life::TESTS,
+                probes::TESTS,
                 hostile::TESTS,
                 races::TESTS,
             ];
