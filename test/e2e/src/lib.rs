@@ -11,6 +11,7 @@
 //! | `life` | a reload keeps what there is; the end of the server |
 //! | `worker` | what a worker that was taken over can still do |
 //! | `monitor` | what the monitor believes of what such a worker, reader or helper says |
+//! | `packaging` | that systemd understands what is in packaging/ |
 //! | `ordinary` | the server of a user without rights and without a configuration |
 //! | `gate` | the gate behind stock sshd: policy, peers, endings, hostile near ends |
 //! | `recipes` | the command lines that this project exists for, word for word |
