@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use sockward_config::authorized_keys::{self, Civil, OptionContext};
@@ -15,8 +16,8 @@ use sockward_privsep::role;
 use sockward_sys::file::{self, Links};
 use sockward_sys::{account, identity, resolve, time};
 
-use crate::peer;
 use crate::question::Question;
+use crate::{peer, sandbox};
 
 /// More of a key file is not read.
 const KEYS_MAX: usize = authorized_keys::FILE_MAX;
@@ -50,6 +51,9 @@ pub(crate) fn answer(question: &Question) -> Result<bool, Vec<String>> {
     let peers: Vec<_> =
         question.peers.iter().map(|name| peer::Local::find(name)).collect::<Result<_, _>>().map_err(one)?;
     let blob = question.key.as_deref().map(public_key).transpose().map_err(one)?;
+    if question.sandbox {
+        sandbox::say(&effective);
+    }
     become_user(&login);
 
     let from = Peer { address: question.from, host: &host };
@@ -79,9 +83,6 @@ pub(crate) fn answer(question: &Question) -> Result<bool, Vec<String>> {
     }
     for command in &question.commands {
         allowed &= execute(&permit, command);
-    }
-    if question.sandbox {
-        sandbox(&effective);
     }
     Ok(allowed)
 }
@@ -135,10 +136,35 @@ fn open(permit: &Permit, target: &OsStr) -> bool {
     let what = format!("open {}", target.display());
     match Place::of(target) {
         Place::Path(path) => {
-            of_path(permit, &what, sockward_helper::explain_path(permit, ListKind::PermitOpen, &path))
+            let result = sockward_helper::explain_path(permit, ListKind::PermitOpen, &path);
+            let real = result.as_ref().ok().map(|(real, _)| real.clone());
+            of_path(permit, &what, result) && real.is_some_and(|real| there(permit, &real))
         }
         Place::Tcp(host, port) => say(permit, &what, policy::decide_open_tcp(permit, &host, port)),
     }
+}
+
+/// Whether what is there now can be connected to. Nothing is; that is for the service to change, not the rules.
+fn there(permit: &Permit, real: &[u8]) -> bool {
+    let (name, path) = (&permit.account.name, Path::new(OsStr::from_bytes(real)));
+    let why = match path.symlink_metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            println!("  nothing is there now");
+            return true;
+        }
+        Err(e) => e.to_string(),
+        Ok(metadata) if !metadata.file_type().is_socket() => "what is there is not a socket".to_owned(),
+        Ok(metadata) if metadata.nlink() > 1 && policy::names_some_paths(permit, ListKind::PermitOpen) => {
+            "the socket has a second name (a hard link), which the list may leave out".to_owned()
+        }
+        Ok(metadata) if !file::may_write(path) => {
+            let (mode, owner, group) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+            format!("the socket's mode is {mode:04o}, its owner {owner}, its group {group}")
+        }
+        Ok(_) => return true,
+    };
+    println!("{name} cannot connect to it: {why}");
+    false
 }
 
 fn execute(permit: &Permit, command: &OsStr) -> bool {
@@ -208,23 +234,6 @@ pub(crate) fn remedy(why: &Reason) -> Option<String> {
         Reason::NoTty => "PermitTTY yes, or a key line with pty".into(),
         Reason::Limit(limited, _) => format!("a higher {}", limited.name()),
     })
-}
-
-fn sandbox(effective: &Effective) {
-    let isolation =
-        effective.source("WorkerIsolation").map_or("by default".to_owned(), |s| format!("by {s}"));
-    let kind = effective
-        .worker_isolation
-        .map_or("a worker for each connection (as root)".to_owned(), |i| format!("{i:?}"));
-    println!("workers: {kind}, {isolation}");
-    let kernel = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let seccomp = kernel("/proc/sys/kernel/seccomp/actions_avail");
-    println!(
-        "seccomp: {}",
-        if seccomp.contains("kill_process") { "there" } else { "this kernel does not tell" }
-    );
-    let landlock = kernel("/sys/kernel/security/lsm").contains("landlock");
-    println!("landlock: {}", if landlock { "there" } else { "not there, or this kernel does not tell" });
 }
 
 /// The key of a .pub file.

@@ -9,5 +9,6 @@
 mod ask;
 mod peer;
 mod question;
+mod sandbox;
 
 pub use question::main;

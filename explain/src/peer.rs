@@ -9,6 +9,7 @@ use std::path::Path;
 use sockward_policy::peer::PeerName;
 use sockward_policy::{Decision, ListKind, PeerFacts, Permit, Refusal, decide_peer};
 use sockward_sys::account::{Account, Group};
+use sockward_sys::file;
 
 use crate::ask::{Place, remedy};
 
@@ -46,8 +47,8 @@ impl Local {
         PeerFacts { uid: self.uid, users, groups }
     }
 
-    /// Whether permission bits let this user do something (4 read, 2 write, 1 search). Access lists of files are
-    /// not looked at.
+    /// Whether permission bits let this user do something (4 read, 2 write, 1 search). Access lists are not looked
+    /// at: see [`say_lists`].
     fn passes(&self, (owner, group, mode): (u32, u32, u32), wanted: u32) -> bool {
         let class = match () {
             () if self.uid == 0 => return true,
@@ -80,6 +81,7 @@ pub(crate) fn connects(permit: &Permit, at: &OsStr, who: &Local) -> bool {
         return false;
     };
     let real = Path::new(OsStr::from_bytes(&real));
+    say_lists(real);
     for directory in real.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
         let Ok(metadata) = directory.metadata() else {
             println!("{name} may not connect to it: {} cannot be looked at", directory.display());
@@ -110,6 +112,16 @@ pub(crate) fn connects(permit: &Permit, at: &OsStr, who: &Local) -> bool {
     }
     println!("{name} may connect to it: allowed by {by}, the directories and the mode {mode:04o}");
     true
+}
+
+/// Names what has an access list: the kernel goes by it, and the answer by the mode alone.
+fn say_lists(real: &Path) {
+    for directory in real.ancestors().skip(1).filter(|d| file::has_access_list(d)) {
+        println!(
+            "  note: {0} has an access list (ACL), which this answer leaves out: see getfacl {0}",
+            directory.display()
+        );
+    }
 }
 
 /// The group that a setgid directory gives.

@@ -100,6 +100,21 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
+/// Whether a file or directory has an access list (ACL) beside its mode, or gives new files one. False where the file
+/// system has none or it cannot be told.
+#[must_use]
+pub fn has_access_list(path: &Path) -> bool {
+    ["system.posix_acl_access", "system.posix_acl_default"]
+        .iter()
+        .any(|name| rustix::fs::lgetxattr(path, *name, &mut [0_u8; 4096]).is_ok_and(|length| length > 0))
+}
+
+/// Whether this process, by its real ids, could connect to a socket there: the kernel's own answer.
+#[must_use]
+pub fn may_write(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,10 +2,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 
 use sockward_test_e2e::access::{At, WORD, cast, group, own, reaches, server, share};
-use sockward_test_e2e::support::{Kind, Origin, Server, Service, sockward};
+use sockward_test_e2e::support::{Kind, Origin, Server, Service, TempDir, sockward};
 
 fn explain(server: &Server, args: &[&str]) -> (bool, String) {
     let mut command = Command::new(sockward());
@@ -72,4 +74,69 @@ fn it_says_what_the_server_does_and_which_line_decides() {
         "{text}"
     );
     let _ = std::fs::remove_dir_all(dir);
+}
+
+/// What is there decides too: access lists are named, second names and other users' sockets said.
+#[test]
+fn it_looks_at_what_is_there() {
+    let Some([alex, bob, eve]) = cast() else { return };
+    let dir = TempDir::new();
+    let far = dir.join("far");
+    std::fs::create_dir(&far).unwrap();
+    own(&far, alex);
+    let server = server(&format!("PermitOpen {0}/*\nPermitListen {0}/*\n", far.display()), "");
+    let at = |name: &str| far.join(name).display().to_string();
+    let target = UnixListener::bind(at("target")).unwrap();
+    let mode = |bits| std::fs::set_permissions(at("target"), PermissionsExt::from_mode(bits)).unwrap();
+    own(at("target").as_ref(), eve);
+    for (bits, name, yes, words) in [
+        (0o666, "target", true, "may open"),
+        (0o600, "target", false, "cannot connect to it: the socket's mode is 0600"),
+        (0o666, "missing", true, "nothing is there now"),
+    ] {
+        mode(bits);
+        let (said, text) = explain(&server, &["--open", &at(name)]);
+        assert!(said == yes && text.contains(words), "{name}: {text}");
+    }
+    std::fs::write(at("file"), "").unwrap();
+    let (yes, text) = explain(&server, &["--open", &at("file")]);
+    assert!(!yes && text.contains("not a socket"), "{text}");
+    std::fs::hard_link(at("target"), at("second")).unwrap();
+    let (yes, text) = explain(&server, &["--open", &at("second")]);
+    assert!(!yes && text.contains("second name"), "{text}");
+    drop(target);
+
+    let (_, text) = explain(&server, &["--listen", &at("s"), "--peer", &bob.name]);
+    assert!(!text.contains("ACL"), "{text}");
+    // Version 2: owner rwx, this user x, group x, mask x, others x (acl(5)).
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, bits, id) in
+        [(1_u16, 7_u16, u32::MAX), (2, 1, bob.uid), (4, 1, u32::MAX), (16, 1, u32::MAX), (32, 1, u32::MAX)]
+    {
+        list.extend([tag.to_le_bytes(), bits.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let name = "system.posix_acl_access";
+    match rustix::fs::setxattr(&far, name, &list, rustix::fs::XattrFlags::empty()) {
+        Ok(()) => {
+            let (_, text) = explain(&server, &["--listen", &at("s"), "--peer", &bob.name]);
+            assert!(text.contains(&format!("{} has an access list (ACL)", far.display())), "{text}");
+        }
+        Err(rustix::io::Errno::OPNOTSUPP) => eprintln!("this file system has no access lists"),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+#[test]
+fn it_says_what_confines_a_login() {
+    if cast().is_none() {
+        return;
+    }
+    let server = server("WorkerIsolation shared\n", "");
+    let (yes, text) = explain(&server, &["--sandbox"]);
+    let config = server.config().display().to_string();
+    assert!(yes && text.contains(&format!("workers: shared by logins of several users, who run nothing and are not root, decided by {config}:1")), "{text}");
+    for words in ["workers run as: ", "seccomp: there", "landlock: ", "who connects: "] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }

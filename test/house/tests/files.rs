@@ -65,6 +65,26 @@ fn nothing_is_left_lying_about() {
     }
 }
 
+/// A claim without its test would be a promise.
+#[test]
+fn the_tests_of_the_threat_model_exist() {
+    let page = std::fs::read_to_string(top().join("docs/threat-model.md")).unwrap();
+    let claims =
+        page.split("## Claims").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let rows = claims.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let named: Vec<_> = rows
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+        .collect();
+    assert!(named.len() > 50, "the page has lost its tests");
+    let code: Vec<_> = rust_files();
+    for name in named {
+        let forms = [format!("fn {name}("), format!("\"{name}\"")];
+        let there = code.iter().any(|(_, text)| forms.iter().any(|form| text.contains(form)));
+        assert!(there, "docs/threat-model.md names {name}, which is no test");
+    }
+}
+
 #[test]
 fn every_library_has_its_reason() {
     let root = std::fs::read_to_string(top().join("Cargo.toml")).unwrap_or_default();
