@@ -1,4 +1,4 @@
-//! Ours and OpenSSH at the same work, in one run: `cargo run --release -p sockward-bench [MEASURE…]`.
+//! Ours and OpenSSH, ours and socat at the same work, in one run: `cargo run --release -p sockward-bench [MEASURE…]`.
 //!
 //! Each measure is taken in turn of both, several times, and told as medians and ratios: single numbers of a
 //! shared machine mean nothing. Nothing here is a test; the figures to reach are in docs/benchmarks.md.
@@ -8,6 +8,7 @@
 
 mod cpu;
 mod measures;
+mod relay;
 
 use measures::MEASURES;
 

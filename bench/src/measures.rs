@@ -10,13 +10,17 @@ use sockward_test_support::{
 };
 
 use crate::cpu::usage;
+use crate::relay::{Pair, relay};
 
 /// One measure.
 pub(crate) struct Measure {
     /// Its name on the command line.
     pub(crate) name: &'static str,
+    /// Who stands beside ours, where it is not OpenSSH.
+    peer: &'static str,
     /// What the numbers are, and whether more is better.
     columns: &'static [(&'static str, bool)],
+    /// `OpenSsh` stands for the peer, whoever it is.
     take: fn(Kind) -> Vec<f64>,
 }
 
@@ -24,45 +28,93 @@ pub(crate) struct Measure {
 pub(crate) const MEASURES: &[Measure] = &[
     Measure {
         name: "down-aes128-gcm",
+        peer: OPENSSH,
         columns: BULK,
         take: |kind| bulk(kind, "aes128-gcm@openssh.com", true),
     },
     Measure {
         name: "up-aes128-gcm",
+        peer: OPENSSH,
         columns: BULK,
         take: |kind| bulk(kind, "aes128-gcm@openssh.com", false),
     },
     Measure {
         name: "down-chacha20-poly1305",
+        peer: OPENSSH,
         columns: BULK,
         take: |kind| bulk(kind, "chacha20-poly1305@openssh.com", true),
     },
     Measure {
         name: "connections",
+        peer: OPENSSH,
         columns: &[("connections /s", true)],
         take: |kind| vec![connections(kind)],
     },
     Measure {
         name: "echo-among-idle",
+        peer: OPENSSH,
         columns: &[("echoes /s", true), ("p50 µs", false), ("p99 µs", false)],
         take: |kind| echo(kind, 1000, 0),
     },
     Measure {
         name: "echo-beside-stalled",
+        peer: OPENSSH,
         columns: &[("echoes /s", true), ("p50 µs", false), ("p99 µs", false)],
         take: |kind| echo(kind, 0, 4),
     },
     Measure {
         name: "idle-memory",
+        peer: OPENSSH,
         columns: &[("client KiB each", false), ("server KiB each", false)],
         take: idle_memory,
     },
     Measure {
         name: "logins",
+        peer: OPENSSH,
         columns: &[("server CPU ms each", false), ("wall ms each", false)],
         take: logins,
     },
+    Measure {
+        name: "relay-tcp-tcp-1",
+        peer: SOCAT,
+        columns: RELAY,
+        take: |kind| relay(kind, Pair::TcpTcp, 1),
+    },
+    Measure {
+        name: "relay-tcp-tcp-64",
+        peer: SOCAT,
+        columns: RELAY,
+        take: |kind| relay(kind, Pair::TcpTcp, 64),
+    },
+    Measure {
+        name: "relay-unix-tcp-1",
+        peer: SOCAT,
+        columns: RELAY,
+        take: |kind| relay(kind, Pair::UnixTcp, 1),
+    },
+    Measure {
+        name: "relay-unix-tcp-64",
+        peer: SOCAT,
+        columns: RELAY,
+        take: |kind| relay(kind, Pair::UnixTcp, 64),
+    },
+    Measure {
+        name: "relay-stdio-unix-1",
+        peer: SOCAT,
+        columns: RELAY,
+        take: |kind| relay(kind, Pair::StdioUnix, 1),
+    },
+    Measure {
+        name: "relay-stdio-unix-64",
+        peer: SOCAT,
+        columns: RELAY,
+        take: |kind| relay(kind, Pair::StdioUnix, 64),
+    },
 ];
+
+const OPENSSH: &str = "OpenSSH";
+const SOCAT: &str = "socat";
+const RELAY: &[(&str, bool)] = &[("Gbit/s", true), ("CPU s/GiB", false)];
 
 const BULK: &[(&str, bool)] = &[("Gbit/s", true), ("client CPU s/GiB", false), ("server CPU s/GiB", false)];
 
@@ -80,10 +132,11 @@ impl Measure {
             let ratios = ours.iter().zip(&theirs).map(|(a, b)| a[i] / b[i]).collect();
             let arrow = if *more_is_better { "more is better" } else { "less is better" };
             println!(
-                "{:<24} {:<20} ours {:>10.3}  OpenSSH {:>10.3}  ratio {:>6.2}  ({arrow})",
+                "{:<24} {:<20} ours {:>10.3}  {:<7} {:>10.3}  ratio {:>6.2}  ({arrow})",
                 self.name,
                 label,
                 column(&ours),
+                self.peer,
                 column(&theirs),
                 median(ratios),
             );
