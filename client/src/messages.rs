@@ -38,6 +38,19 @@ pub(crate) fn ended(end: &End, stage: Stage, host: &str, address: Option<SocketA
     }
 }
 
+/// The connection layer to a gate is over.
+pub(crate) fn gate_ended(end: &End, host: &str) {
+    match end {
+        End::Lost => log::error!("the gate at {host} has gone"),
+        End::Protocol(Error::Disconnected { text, .. }) => {
+            log::error!("the gate at {host} has ended: {}", String::from_utf8_lossy(text).escape_debug());
+        }
+        End::Protocol(Error::Timeout) => log::error!("the gate at {host} does not respond"),
+        End::Protocol(error) => log::error!("the gate at {host}: {error}"),
+        End::Done => {}
+    }
+}
+
 /// ConnectTimeout is over.
 pub(crate) fn too_late(address: Option<SocketAddr>) {
     log::error!("Connection timed out during banner exchange");

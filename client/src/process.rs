@@ -324,7 +324,11 @@ impl Process {
             Ok(Status::Idle) if !session.can_flush() => Ok(Turn::Idle),
             Ok(Status::Idle | Status::Busy) => Ok(Turn::Busy),
             Err(end) => {
-                messages::ended(&end, app.stage(), self.plan.host(), *address);
+                if self.plan.is_via_gate() {
+                    messages::gate_ended(&end, self.plan.host());
+                } else {
+                    messages::ended(&end, app.stage(), self.plan.host(), *address);
+                }
                 self.finish(FAILURE, Haste::No).map(Turn::End)
             }
         }
