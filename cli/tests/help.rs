@@ -41,3 +41,23 @@ fn the_server_s_manual_page_has_every_flag() {
         assert!(has, "-{flag} is not in sockward-sshd.8");
     }
 }
+
+#[test]
+fn the_gate_s_and_the_relay_s_manual_pages_have_every_flag() {
+    let (help, _) = sockward(&["gate", "--help"]);
+    let page = manual("sockward-gate.1");
+    let flags: Vec<_> = help.lines().filter_map(|l| l.trim_start().strip_prefix("--")).collect();
+    assert!(flags.len() > 8);
+    for flag in flags {
+        let name = flag.split_whitespace().next().unwrap();
+        assert!(page.contains(&format!(".It Fl -{name}")), "--{name} is not in sockward-gate.1");
+    }
+    let (help, _) = sockward(&["relay", "--help"]);
+    let page = manual("sockward-relay.1");
+    let words: Vec<_> = help.lines().filter_map(|l| l.strip_prefix("  -")?.chars().next()).collect();
+    assert!(words.len() > 3);
+    for flag in words.into_iter().filter(|f| f.is_ascii_alphabetic()) {
+        let has = page.lines().any(|l| l.starts_with(".It Fl") && l.contains(flag) || l.contains(&format!("Fl {flag}")));
+        assert!(has, "-{flag} is not in sockward-relay.1");
+    }
+}

@@ -33,7 +33,7 @@ Nothing is permitted that is not named. Paths are absolute or start with ~/; * a
   --mode MODE            permission bits of sockets, octal (0600)
   --group GROUP          group of sockets, one of the user's own
   --unlink stale|yes|no  replace a dead socket; a live one too; nothing (stale)
-  --permit-peer LIST     users and @groups that may connect to sockets, joined by commas
+  --permit-peer LIST     users and @groups that may connect to what is listened on, joined by commas
   --gateway-ports        ports may be listened on beyond loopback, where the near end asks for it
   --max-listeners N      listeners at once (100)
   --max-connections N    connections at once (10000)
@@ -69,8 +69,9 @@ struct Flags {
     any: bool,
     mode: Option<u16>,
     group: Option<String>,
-    unlink: Unlink,
-    peers: Option<PeerList>,
+    unlink: Option<Unlink>,
+    /// None inside: whoever the mode lets in.
+    peers: Option<Option<PeerList>>,
     gateway_ports: GatewayPorts,
     listeners: Option<u32>,
     connections: Option<u32>,
@@ -113,19 +114,24 @@ fn read(args: Vec<OsString>) -> Result<Option<Flags>, String> {
             Arg::Long("permit-listen") => flags.listen.push(value(&mut parser)?),
             Arg::Long("permit-open") => flags.open.push(value(&mut parser)?),
             Arg::Long("permit-any") => flags.any = true,
-            Arg::Long("mode") => flags.mode = Some(mode(&text(&mut parser)?)?),
-            Arg::Long("group") => flags.group = Some(text(&mut parser)?),
-            Arg::Long("unlink") => flags.unlink = unlink(&text(&mut parser)?)?,
+            Arg::Long("mode") => once(&mut flags.mode, mode(&text(&mut parser)?)?, "--mode")?,
+            Arg::Long("group") => once(&mut flags.group, text(&mut parser)?, "--group")?,
+            Arg::Long("unlink") => once(&mut flags.unlink, unlink(&text(&mut parser)?)?, "--unlink")?,
             Arg::Long("permit-peer") => {
                 let list = text(&mut parser)?;
                 let words = list.split(',').map(str::as_bytes);
-                flags.peers = PeerList::parse(words, Source::new("--permit-peer", 0))
+                let peers = PeerList::parse(words, Source::new("--permit-peer", 0))
                     .map_err(|e| format!("--permit-peer: {e}"))?;
+                once(&mut flags.peers, peers, "--permit-peer")?;
             }
             Arg::Long("gateway-ports") => flags.gateway_ports = GatewayPorts::ClientSpecified,
-            Arg::Long("max-listeners") => flags.listeners = Some(number(&text(&mut parser)?)?),
-            Arg::Long("max-connections") => flags.connections = Some(number(&text(&mut parser)?)?),
-            Arg::Long("audit") => flags.audit = Some(PathBuf::from(value(&mut parser)?)),
+            Arg::Long("max-listeners") => {
+                once(&mut flags.listeners, number(&text(&mut parser)?)?, "--max-listeners")?;
+            }
+            Arg::Long("max-connections") => {
+                once(&mut flags.connections, number(&text(&mut parser)?)?, "--max-connections")?;
+            }
+            Arg::Long("audit") => once(&mut flags.audit, PathBuf::from(value(&mut parser)?), "--audit")?,
             Arg::Short('v') | Arg::Long("verbose") => flags.verbose += 1,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected().to_string()),
@@ -137,6 +143,14 @@ fn read(args: Vec<OsString>) -> Result<Option<Flags>, String> {
         );
     }
     Ok(Some(flags))
+}
+
+/// A restriction that is written must hold: the second of two would put the first out of force.
+fn once<T>(slot: &mut Option<T>, value: T, flag: &str) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{flag} is given twice")),
+    }
 }
 
 fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
@@ -202,10 +216,10 @@ fn permit(flags: Flags, account: Account) -> Result<Permit, String> {
         birth: SocketBirth {
             mode: flags.mode.unwrap_or(0o600),
             group,
-            unlink: flags.unlink,
+            unlink: flags.unlink.unwrap_or_default(),
             conflict: Conflict::Refuse,
         },
-        peers: flags.peers.into_iter().collect(),
+        peers: flags.peers.flatten().into_iter().collect(),
         limits: Limits {
             sessions: Limit { max: Some(0), by: By::Default },
             listeners: limit(flags.listeners, LISTENERS, "--max-listeners"),
@@ -270,6 +284,8 @@ mod tests {
             (&["--max-listeners", "-1"], "'-1' is not a number"),
             (&["--nonsense"], "nonsense"),
             (&["stray"], "stray"),
+            (&["--permit-peer", "bob", "--permit-peer=any"], "--permit-peer is given twice"),
+            (&["--mode", "0600", "--mode", "0666"], "--mode is given twice"),
         ] {
             let error = permit_of(words).unwrap_err();
             assert!(error.contains(what), "{words:?}: {error}");
