@@ -57,7 +57,9 @@ fn the_gate_s_and_the_relay_s_manual_pages_have_every_flag() {
     let words: Vec<_> = help.lines().filter_map(|l| l.strip_prefix("  -")?.chars().next()).collect();
     assert!(words.len() > 3);
     for flag in words.into_iter().filter(|f| f.is_ascii_alphabetic()) {
-        let has = page.lines().any(|l| l.starts_with(".It Fl") && l.contains(flag) || l.contains(&format!("Fl {flag}")));
+        let has = page
+            .lines()
+            .any(|l| l.starts_with(".It Fl") && l.contains(flag) || l.contains(&format!("Fl {flag}")));
         assert!(has, "-{flag} is not in sockward-relay.1");
     }
 }
