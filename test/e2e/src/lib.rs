@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `access` | who may listen, open and connect: every row, allowed and refused |
 //! | `audit` | what each step leaves in the audit log |
+//! | `certificates` | kinds of keys and certificates, security keys among them |
 //! | `explain` | that it says what the server does |
 //! | `files` | sockets belong to the login, and nothing of anybody else's is touched |
 //! | `endings` | whoever ends, and however, no socket stays behind |
