@@ -18,7 +18,7 @@ use crate::jobs::{Job, Jobs};
 use crate::login::{Lasting, Login};
 use crate::messages::{self, Stage};
 use crate::plan::Plan;
-use crate::trust::{self, Trust};
+use crate::trust::{self, Judgement, Learner, Trust};
 use crate::watched::Watched;
 
 /// The application of one connection.
@@ -28,9 +28,9 @@ pub(crate) struct Application {
     /// None behind a proxy.
     address: Option<SocketAddr>,
     stage: Stage,
-    host_key: Option<(HostKeyQuestion, Job<Option<Trust>>)>,
+    host_key: Option<(HostKeyQuestion, Job<Option<Judgement>>)>,
     /// What the server showed first, and how far it is trusted.
-    trusted: Option<(HostKeyOffer, Trust)>,
+    trusted: Option<(HostKeyOffer, Judgement)>,
     authenticator: Option<Authenticator>,
     login: Option<Login>,
     /// Set when this program is to end.
@@ -56,7 +56,12 @@ impl Application {
     /// The stream leads to a gate: the other `ssh` has seen to host key and login.
     pub(crate) fn behind_gate(&mut self) {
         self.stage = Stage::Session;
-        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), Trust::Full));
+        self.login =
+            Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), Trust::Full, self.learner(false)));
+    }
+
+    fn learner(&self, introduces: bool) -> Learner {
+        Learner::new(Arc::clone(&self.plan), self.jobs.clone(), self.address, introduces)
     }
 
     /// How far the connection has come.
@@ -84,9 +89,9 @@ impl Application {
         self.login.as_ref()?.main_channel()
     }
 
-    /// What still writes to our standard streams.
-    pub(crate) fn into_outputs(self) -> Vec<Job<()>> {
-        self.login.map(Login::into_outputs).unwrap_or_default()
+    /// What still writes to our standard streams, and what has to wait for that.
+    pub(crate) fn into_last(self) -> (Vec<Job<()>>, Option<Learner>) {
+        self.login.map(Login::into_last).unwrap_or_default()
     }
 
     /// When to call [`Self::turn`] even if nothing happens.
@@ -128,24 +133,29 @@ impl Application {
         }
     }
 
-    fn ask_about_host_key(&mut self, question: HostKeyQuestion) {
+    fn ask_about_host_key(&mut self, question: HostKeyQuestion, session: &mut Session) -> Result<()> {
+        // Later exchanges need no second judgement: the files may have been changed meanwhile, by this program too.
+        if self.trusted.as_ref().is_some_and(|(offer, _)| offer.key == question.offer.key) {
+            return session.conn.accept_host_key(question);
+        }
         let (plan, offer, address) = (Arc::clone(&self.plan), question.offer.clone(), self.address);
         match self.jobs.start(move || trust::decide(&plan, &offer, address)) {
             Ok(job) => self.host_key = Some((question, job)),
             // The question is dropped, and so the key refused.
             Err(e) => log::error!("cannot start a thread: {e}"),
         }
+        Ok(())
     }
 
     fn judge_host_key(&mut self, session: &mut Session) -> Result<()> {
         let Some((question, job)) = self.host_key.take() else { return Ok(()) };
-        let Some(trust) = job.poll() else {
+        let Some(judgement) = job.poll() else {
             self.host_key = Some((question, job));
             return Ok(());
         };
-        match (&self.trusted, trust) {
-            (None, Some(trust)) => self.trusted = Some((question.offer.clone(), trust)),
-            (Some((_, before)), Some(trust)) if *before == trust => {}
+        match (&self.trusted, judgement) {
+            (None, Some(judgement)) => self.trusted = Some((question.offer.clone(), judgement)),
+            (Some((_, before)), Some(judgement)) if before.trust == judgement.trust => {}
             // Forwardings run already: another key later on cannot be less trusted.
             (Some(_), Some(_)) | (_, None) => {
                 drop(question);
@@ -163,7 +173,7 @@ impl Application {
         }
         self.warn_of_weak_exchange(negotiated);
         self.stage = Stage::Login;
-        let Some((offer, trust)) = &self.trusted else { return };
+        let Some((offer, Judgement { trust, .. })) = &self.trusted else { return };
         let binding = session.conn.session_id().map(|session_id| Binding {
             host_key: offer.key.clone(),
             session_id: session_id.to_vec(),
@@ -201,8 +211,9 @@ impl Application {
             None => log::info!(target: "verbose", "Authenticated to {host} (via proxy)."),
         }
         self.set_traffic_class(session);
-        let trust = self.trusted.as_ref().map_or(Trust::Unsafe, |(_, trust)| *trust);
-        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), trust));
+        let judgement = self.trusted.as_ref().map_or(Trust::Unsafe.into(), |(_, judgement)| *judgement);
+        let learner = self.learner(judgement.introduces);
+        self.login = Some(Login::new(Arc::clone(&self.plan), self.jobs.clone(), judgement.trust, learner));
     }
 
     /// IPQoS: until now somebody was waiting, whatever comes.
@@ -223,7 +234,7 @@ impl Handler for Application {
                 log::debug!("Remote protocol version: {}", line.escape_ascii());
                 self.stage = Stage::Login;
             }
-            Event::HostKey(question) => self.ask_about_host_key(question),
+            Event::HostKey(question) => return self.ask_about_host_key(question, session),
             Event::Keys { first, negotiated } => self.keys(first, &negotiated, session),
             Event::Debug { always_display, text } => show_debug(always_display, &text),
             Event::AuthReady => {

@@ -23,6 +23,7 @@ use crate::jobs::{Job, Jobs};
 use crate::login::Lasting;
 use crate::plan::Plan;
 use crate::proxy::{self, Proxy};
+use crate::trust::Learner;
 use crate::watched::Watched;
 use crate::{FAILURE, gate, handshake, messages};
 
@@ -356,7 +357,7 @@ impl Process {
                 session.write_out(channel, &mut env, &mut app)
             })?;
         }
-        let mut outputs = app.into_outputs();
+        let (mut outputs, learner) = app.into_last();
         outputs.extend(proxy.as_mut().and_then(Proxy::end));
         // Closes our ends of the pipes: the threads write what is in them, and end.
         drop(session);
@@ -365,6 +366,9 @@ impl Process {
                 outputs.retain(|job: &Job<()>| job.poll().is_none());
                 outputs.is_empty()
             })?;
+            if let Some(job) = learner.and_then(Learner::end) {
+                self.until(None, |_, _| job.poll().is_some())?;
+            }
         }
         if had_session && self.plan.terminal {
             messages::session_closed(&self.plan);

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use sockward_config::forward::Form;
 use sockward_drive::{Env, PumpEvent, Session};
+use sockward_proto::event::{GlobalQuestion, GlobalRequest};
 use sockward_proto::{ChannelId, Event, GlobalId, Result};
 use sockward_sys::log as logger;
 
@@ -28,7 +29,7 @@ use crate::forwards::{Forwards, failure};
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
 use crate::sessions::{ClientSession, Hopeless};
-use crate::trust::Trust;
+use crate::trust::{Learner, Trust};
 use crate::watched::Watched;
 use crate::{FAILURE, messages, start, terminal};
 
@@ -47,6 +48,7 @@ pub(crate) struct Login {
     plan: Arc<Plan>,
     jobs: Jobs,
     trust: Trust,
+    learner: Learner,
     state: State,
     forwards: Forwards,
     session: Option<ClientSession>,
@@ -73,12 +75,13 @@ enum State {
 
 impl Login {
     /// Just let in; [`Self::turn`] does the rest.
-    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, trust: Trust) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, trust: Trust, learner: Learner) -> Self {
         Login {
             forwards: Forwards::new(Arc::clone(&plan), jobs.clone()),
             plan,
             jobs,
             trust,
+            learner,
             state: State::New,
             session: None,
             stdio: None,
@@ -97,7 +100,7 @@ impl Login {
 
     /// When to call [`Self::turn`] even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.forwards.deadline(), self.persists_until()].into_iter().flatten().min()
+        [self.forwards.deadline(), self.persists_until(), self.learner.deadline()].into_iter().flatten().min()
     }
 
     /// The channel that is joined to our standard streams.
@@ -106,11 +109,12 @@ impl Login {
         session.or_else(|| self.stdio.as_ref().map(Stdio::channel))
     }
 
-    /// What still writes to our standard streams.
-    pub(crate) fn into_outputs(self) -> Vec<Job<()>> {
+    /// What still writes to our standard streams, and what has to wait for that.
+    pub(crate) fn into_last(self) -> (Vec<Job<()>>, Option<Learner>) {
         let outputs = self.session.map(ClientSession::into_outputs).unwrap_or_default();
         let stdio = self.stdio.and_then(Stdio::into_output);
-        outputs.into_iter().chain(stdio).chain(self.users.into_outputs()).collect()
+        let outputs = outputs.into_iter().chain(stdio).chain(self.users.into_outputs()).collect();
+        (outputs, Some(self.learner))
     }
 
     fn fatal(&mut self, text: &str) {
@@ -163,6 +167,7 @@ impl Login {
                 control.stop();
             }
         }
+        self.learner.turn(&mut session.conn, env.now)?;
         self.users.wake(&mut session.conn)?;
         for (n, what) in self.users.told() {
             control.tell(n, &what);
@@ -333,6 +338,9 @@ impl Login {
                 self.users.closed(channel);
             }
             Event::GlobalAnswered { id, reply } => {
+                if self.learner.answered(id, reply.as_deref(), &session.conn) {
+                    return Ok(());
+                }
                 let answered = self.forwards.remote().answered(id, reply.as_deref());
                 match (self.asked.remove(&id), answered) {
                     (_, None) | (None, Some(Answered::Listening(_))) => {}
@@ -348,7 +356,10 @@ impl Login {
                 }
             }
             Event::OpenRequested(question) => return self.forwards.open_requested(question, session, env),
-            // A server asks for no listeners, and its other host keys are not learned yet: dropped, and so refused.
+            Event::Global(GlobalQuestion { request: GlobalRequest::HostKeys(keys), .. }) => {
+                self.learner.told(keys);
+            }
+            // A server asks for no listeners: dropped, and so refused.
             Event::Global(_) => {}
             // The pumps have done what is to be done.
             Event::Writable(_) => {}
@@ -474,7 +485,7 @@ impl Login {
             self.exit = Some(0);
             return;
         }
-        if !self.users.is_empty() {
+        if !self.users.is_empty() || self.learner.holds(now) {
             return;
         }
         if self.stopped && !self.plan.has_session() && !self.forwards.is_busy() {

@@ -203,8 +203,8 @@ fn refuse_what_is_missing(invocation: &Invocation, configuration: &Configuration
         return Err("ControlMaster ask is not implemented: use yes, or auto".to_owned());
     }
     match invocation.control {
-        Some(ControlCommand::Channels | ControlCommand::ConnInfo | ControlCommand::Proxy) => {
-            Err("this -O command is not implemented: there are check, exit, stop, forward and cancel"
+        Some(ControlCommand::Channels | ControlCommand::ConnInfo) => {
+            Err("this -O command is not implemented: there are check, exit, stop, forward, cancel and proxy"
                 .to_owned())
         }
         _ => Ok(()),
@@ -238,7 +238,8 @@ fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
         ConfigFile::Named(path) => Some(path.clone()),
     };
     Plan {
-        terminal: invocation.control.is_none() && wants_terminal(&configuration, io::stdin().is_terminal()),
+        terminal: matches!(invocation.control, None | Some(ControlCommand::Proxy))
+            && wants_terminal(&configuration, io::stdin().is_terminal()),
         control: invocation.control,
         config_file,
         verbosity: invocation.verbosity,

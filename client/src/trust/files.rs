@@ -1,21 +1,24 @@
-//! The known_hosts files of the configuration: reading them all, adding a line to the first.
+//! The known_hosts files of the configuration: reading them all, adding a line to the first, replacing a host's keys.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use sockward_config::known_hosts::{FILE_MAX, HmacSha1, HostName, KnownHosts, hashed_line, plain_line};
+use sockward_config::known_hosts::{
+    FILE_MAX, HmacSha1, HostName, HostNames, KnownHosts, hashed_line, plain_line, replaced,
+};
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{Settings, Words};
 use sockward_crypto::{PublicKey, Random, SystemRandom};
-use sockward_sys::file::{Links, read_small};
+use sockward_sys::create::secret_file;
+use sockward_sys::file::{Links, read_open, read_small};
 
 use crate::start::ThisMachine;
 
 /// For hashed names.
-const HMAC: HmacSha1 = |key, data| sockward_crypto::hmac_sha1(key, data);
+pub(super) const HMAC: HmacSha1 = |key, data| sockward_crypto::hmac_sha1(key, data);
 
 /// What people write for a file that knows nobody and keeps nothing. Other devices are told of: a list of hosts, with
 /// its revoked keys, that is not read must not go unnoticed.
@@ -23,8 +26,12 @@ const NOTHING: &str = "/dev/null";
 
 /// Reads all files: the user's, then the machine's. What is not there knows nobody.
 pub(crate) fn read_all(settings: &Settings) -> KnownHosts {
+    read(user_files(settings).chain(machine_files(settings)))
+}
+
+/// Reads some of them.
+pub(super) fn read(files: impl Iterator<Item = PathBuf>) -> KnownHosts {
     let mut known = KnownHosts::new(HMAC);
-    let files = user_files(settings).chain(machine_files(settings));
     for path in files.filter(|path| path != Path::new(NOTHING)) {
         match read_small(&path, FILE_MAX, Links::Follow) {
             Ok(text) => known.read(&path.display().to_string(), &text),
@@ -45,7 +52,8 @@ pub(super) fn user_files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     files(&settings.user_known_hosts_files)
 }
 
-fn machine_files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+/// The machine's files, which are never written.
+pub(super) fn machine_files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     files(&settings.global_known_hosts_files)
 }
 
@@ -56,27 +64,80 @@ fn files(words: &Words) -> impl Iterator<Item = PathBuf> {
 
 /// Adds a key of one host, by one name or several; hashed names get a line each.
 pub(super) fn add(path: &Path, names: &[&HostName], key: &PublicKey, hash: bool) -> io::Result<()> {
-    let key_type = key.key_type().name();
-    let text = if hash {
-        let mut random = SystemRandom::new();
-        let line = |name: &&HostName| {
-            let mut salt = [0; 20];
-            random.fill(&mut salt);
-            hashed_line(name.name(), salt, HMAC, key_type, key.blob())
-        };
-        names.iter().map(line).collect()
-    } else {
-        let names: Vec<&str> = names.iter().map(|name| name.name()).collect();
-        plain_line(&names, key_type, key.blob())
-    };
+    let names: Vec<&str> = names.iter().map(|name| name.name()).collect();
     make_ssh_directory(path);
-    append(path, &text)
+    append(path, &lines(&names, key, hash))
+}
+
+/// The lines for a key.
+fn lines(names: &[&str], key: &PublicKey, hash: bool) -> String {
+    let key_type = key.key_type().name();
+    if !hash {
+        return plain_line(names, key_type, key.blob());
+    }
+    let mut random = SystemRandom::new();
+    let line = |name: &&str| {
+        let mut salt = [0; 20];
+        random.fill(&mut salt);
+        hashed_line(name, salt, HMAC, key_type, key.blob())
+    };
+    names.iter().map(line).collect()
+}
+
+/// Makes these keys the only ones of a host in a file; see [`replaced`]. Readers see the old file or the new one; the
+/// old one stays beside it as FILE.old. What is not a regular file is an error.
+pub(super) fn replace(path: &Path, names: &HostNames, keys: &[PublicKey], hash: bool) -> io::Result<()> {
+    // A link to the file stays a link.
+    let path = path.canonicalize()?;
+    let mut file = locked(&path, OpenOptions::new().read(true))?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let text = read_open(&file, &path, FILE_MAX)?;
+    let blobs: Vec<&[u8]> = keys.iter().map(PublicKey::blob).collect();
+    let line = |names: &[&str], blob: &[u8]| {
+        keys.iter().find(|key| key.blob() == blob).map(|key| lines(names, key, hash)).unwrap_or_default()
+    };
+    let Some(text) = replaced(&text, names, &blobs, HMAC, line) else { return Ok(()) };
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let (new, old) = (beside(&format!(".{}", std::process::id())), beside(".old"));
+    let written = secret_file(&new, &text)
+        .and_then(|()| std::fs::set_permissions(&new, metadata.permissions()))
+        .and_then(|()| match std::fs::remove_file(&old) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => std::fs::hard_link(&path, &old),
+        })
+        .and_then(|()| std::fs::rename(&new, &path));
+    if written.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists) {
+        // What cannot be removed either is a file that nobody reads.
+        let _ = std::fs::remove_file(&new);
+    }
+    // Until here nobody appends.
+    file.flush()?;
+    written
+}
+
+/// Opens a file and keeps others from writing it: those who do it the same way. Where one of them has put another file
+/// in its place meanwhile, that one is opened.
+fn locked(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    loop {
+        let file = options.open(path)?;
+        file.lock()?;
+        let (opened, named) = (file.metadata()?, std::fs::metadata(path)?);
+        if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {
+            return Ok(file);
+        }
+    }
 }
 
 /// Appends whole lines. Two clients that do so at once do not mix them.
 fn append(path: &Path, lines: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    file.lock()?;
+    let mut file = locked(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600))?;
     let text = if ends_with_newline(&mut file)? { lines.to_owned() } else { format!("\n{lines}") };
     file.write_all(text.as_bytes())
 }
@@ -138,5 +199,36 @@ mod tests {
         }
         assert_eq!(verdict(&path, &HostName::new("other", 22), key), Verdict::New);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn keys_are_replaced_in_a_file_that_keeps_its_mode_and_its_link() {
+        let base = std::env::temp_dir().join(format!("sockward-replace-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        let (path, link) = (base.join("real"), base.join("known_hosts"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let keys: Vec<PublicKey> =
+            (0..3).map(|_| PrivateKey::generate(KeyType::Ed25519).unwrap().public().clone()).collect();
+        let host = HostName::new("host", 22);
+        std::fs::write(&path, "# mine\n").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        add(&link, &[&host], &keys[0], false).unwrap();
+        add(&link, &[&host], &keys[1], true).unwrap();
+        let before = std::fs::read_to_string(&path).unwrap();
+        let names = HostNames { host: "host".into(), address: None };
+        replace(&link, &names, &keys[1..], true).unwrap();
+        let after = std::fs::read_to_string(&path).unwrap();
+        assert!(after.starts_with("# mine\n|1|") && after.lines().count() == 3, "{after}");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read_to_string(base.join("real.old")).unwrap(), before);
+        assert_eq!(verdict(&path, &host, &keys[0]), Verdict::Changed);
+        assert_eq!(verdict(&path, &host, &keys[1]), Verdict::Known);
+        assert_eq!(verdict(&path, &host, &keys[2]), Verdict::Known);
+        assert!(replace(Path::new("/dev/null"), &names, &keys, false).is_err());
+        let mut left: Vec<_> = std::fs::read_dir(&base).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["known_hosts", "real", "real.old"]);
+        std::fs::remove_dir_all(base).unwrap();
     }
 }

@@ -5,11 +5,17 @@
 //! after a warning, is OpenSSH's.
 
 mod files;
+mod learn;
+mod revoked;
 mod warnings;
+
+pub(crate) use learn::Learner;
 
 use std::net::SocketAddr;
 
-use sockward_config::known_hosts::{Findings, HostName, KnownHosts, Presented, Verdict, is_recordable};
+use sockward_config::known_hosts::{
+    Entry, Findings, HostName, KnownHosts, Presented, Verdict, is_recordable,
+};
 use sockward_config::ssh::{Settings, StrictHostKeyChecking};
 use sockward_crypto::{CertType, Certificate, KeyOrCert, PublicKey};
 use sockward_proto::HostKeyOffer;
@@ -26,6 +32,21 @@ pub(crate) enum Trust {
     Unsafe,
 }
 
+/// What [`decide`] comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    pub(crate) trust: Trust,
+    /// Whether the host may tell its other keys (UpdateHostKeys): the one it showed is in a file of the user's, or
+    /// the user has just said yes to it.
+    pub(crate) introduces: bool,
+}
+
+impl From<Trust> for Judgement {
+    fn from(trust: Trust) -> Self {
+        Judgement { trust, introduces: false }
+    }
+}
+
 /// Host-key algorithms in the order to ask for them: first those whose keys are known.
 pub(crate) fn algorithms(plan: &Plan) -> Vec<String> {
     let wanted = &plan.configuration.settings.host_key_algorithms;
@@ -38,7 +59,7 @@ pub(crate) fn algorithms(plan: &Plan) -> Vec<String> {
 
 /// Decides about the key of a server at `address` (none if a proxy reached it). `None`: it is not to be trusted, and
 /// why has been said.
-pub(crate) fn decide(plan: &Plan, offer: &HostKeyOffer, address: Option<SocketAddr>) -> Option<Trust> {
+pub(crate) fn decide(plan: &Plan, offer: &HostKeyOffer, address: Option<SocketAddr>) -> Option<Judgement> {
     let settings = &plan.configuration.settings;
     let key = match KeyOrCert::parse(&offer.key) {
         Ok(key) => key,
@@ -55,7 +76,11 @@ pub(crate) fn decide(plan: &Plan, offer: &HostKeyOffer, address: Option<SocketAd
     let local = address.is_some_and(|address| address.ip().is_loopback());
     if settings.no_host_authentication_for_localhost && local && settings.host_key_alias.is_none() {
         log::debug!("Forcing accepting of host key for loopback/localhost.");
-        return Some(Trust::Full);
+        return Some(Trust::Full.into());
+    }
+    if let Err(refusal) = revoked::check(&settings.revoked_host_keys, &key) {
+        log::error!("{refusal}");
+        return None;
     }
     let known = files::read_all(settings);
     let check = Check { plan, settings, known: &known, host: name(plan), address };
@@ -91,6 +116,13 @@ fn describe(key: &KeyOrCert) {
     }
 }
 
+/// The server's address as it is recorded, if CheckHostIP has it looked up, too.
+fn address_to_check(plan: &Plan, address: Option<SocketAddr>) -> Option<HostName> {
+    let address = address.filter(|_| plan.configuration.settings.check_host_ip)?;
+    let name = HostName::new(&address.ip().to_string(), plan.configuration.port);
+    (!address.ip().is_loopback() && name != self::name(plan)).then_some(name)
+}
+
 /// One decision.
 struct Check<'c> {
     plan: &'c Plan,
@@ -101,7 +133,7 @@ struct Check<'c> {
 }
 
 impl Check<'_> {
-    fn decide(&self, key: &KeyOrCert) -> Option<Trust> {
+    fn decide(&self, key: &KeyOrCert) -> Option<Judgement> {
         let plain = key.public_key();
         let presented = Presented {
             key_type: plain.key_type().name(),
@@ -112,34 +144,25 @@ impl Check<'_> {
         if let (Verdict::Authority, Some(certificate)) = (found.verdict(), key.certificate())
             && self.certificate_holds(certificate, &found)
         {
-            return Some(Trust::Full);
+            return Some(Trust::Full.into());
         }
         if key.certificate().is_some() && found.plain_verdict() != Verdict::Revoked {
             log::debug!("No matching CA found. Retry with plain key");
-            if !self.takes_plain(plain) {
+            if !takes_plain(self.settings, plain) {
                 log::error!("host key {} not permitted by HostkeyAlgorithms", plain.key_type().name());
                 return None;
             }
         }
         match found.plain_verdict() {
-            Verdict::Revoked => self.revoked(plain),
+            Verdict::Revoked => self.revoked(plain).map(Judgement::from),
             Verdict::Known => self.known(plain, &found),
-            Verdict::Changed => self.changed(plain, &found),
+            Verdict::Changed => self.changed(plain, &found).map(Judgement::from),
             Verdict::New | Verdict::Authority => self.new_host(plain),
         }
     }
 
     fn strict(&self) -> StrictHostKeyChecking {
         self.settings.strict_host_key_checking
-    }
-
-    /// Whether the plain key in a certificate may stand for the host.
-    fn takes_plain(&self, key: &PublicKey) -> bool {
-        let algorithms = &self.settings.host_key_algorithms.names;
-        algorithms.iter().any(|name| {
-            sockward_crypto::KeyAlgorithm::from_name(name)
-                .is_some_and(|alg| !alg.certificate && alg.signature.key_type() == key.key_type())
-        })
     }
 
     fn certificate_holds(&self, certificate: &Certificate, found: &Findings<'_>) -> bool {
@@ -172,13 +195,26 @@ impl Check<'_> {
         Some(Trust::Unsafe)
     }
 
-    fn known(&self, key: &PublicKey, found: &Findings<'_>) -> Option<Trust> {
+    fn known(&self, key: &PublicKey, found: &Findings<'_>) -> Option<Judgement> {
         let word = key.key_type().word();
         log::debug!("Host '{}' is known and matches the {word} host key.", self.host.name());
         if let Some(entry) = found.matched.first() {
             log::debug!("Found key in {}", entry.source);
         }
-        self.address_agrees(key, found)
+        let trust = self.address_agrees(key, found)?;
+        Some(Judgement { trust, introduces: self.is_the_users(key, found) })
+    }
+
+    /// Whether the key stands under the host's whole name in a file of the user's, and in none of the machine's.
+    fn is_the_users(&self, key: &PublicKey, found: &Findings<'_>) -> bool {
+        let by_address = self.address_to_check();
+        let by_address = by_address.as_ref().map(|address| self.known.check(address, &presented(key)));
+        let lines = found.matched.iter().chain(by_address.iter().flat_map(|found| &found.matched));
+        let machine = files::machine_files(self.settings);
+        let machine: Vec<String> = machine.map(|path| path.display().to_string()).collect();
+        let own = |entry: &&Entry| entry.hosts.matches(self.host.name(), files::HMAC);
+        found.matched.iter().copied().any(|entry| own(&entry))
+            && lines.copied().all(|entry| !machine.contains(&entry.source.file))
     }
 
     fn changed(&self, key: &PublicKey, found: &Findings<'_>) -> Option<Trust> {
@@ -193,7 +229,7 @@ impl Check<'_> {
         Some(Trust::Unsafe)
     }
 
-    fn new_host(&self, key: &PublicKey) -> Option<Trust> {
+    fn new_host(&self, key: &PublicKey) -> Option<Judgement> {
         let (host, word) = (self.host.name(), key.key_type().word());
         match self.strict() {
             StrictHostKeyChecking::Yes => {
@@ -210,7 +246,7 @@ impl Check<'_> {
             StrictHostKeyChecking::AcceptNew | StrictHostKeyChecking::No => {}
         }
         self.record(key);
-        Some(Trust::Full)
+        Some(Judgement { trust: Trust::Full, introduces: self.strict() == StrictHostKeyChecking::Ask })
     }
 
     fn record(&self, key: &PublicKey) {
@@ -245,9 +281,7 @@ impl Check<'_> {
 
     /// The address if CheckHostIP has it looked up, too.
     fn address_to_check(&self) -> Option<HostName> {
-        let address = self.address_name().filter(|_| self.settings.check_host_ip)?;
-        let local = self.address.is_some_and(|address| address.ip().is_loopback());
-        (!local && address != self.host).then_some(address)
+        address_to_check(self.plan, self.address)
     }
 
     /// CheckHostIP for a host that is known by its name.
@@ -305,6 +339,14 @@ impl Check<'_> {
         log::error!("Exiting, you have requested strict checking.");
         None
     }
+}
+
+/// Whether HostKeyAlgorithms takes a plain key of this type.
+fn takes_plain(settings: &Settings, key: &PublicKey) -> bool {
+    settings.host_key_algorithms.names.iter().any(|name| {
+        sockward_crypto::KeyAlgorithm::from_name(name)
+            .is_some_and(|alg| !alg.certificate && alg.signature.key_type() == key.key_type())
+    })
 }
 
 fn presented(key: &PublicKey) -> Presented<'_> {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use sockward_crypto::{ExchangeInput, KeyType, PrivateKey, Random, SharedSecret, SystemRandom};
-use sockward_proto::event::{AuthMethod, ChannelRequest, Prompts};
+use sockward_proto::event::{AuthMethod, ChannelRequest, GlobalQuestion, GlobalRequest, Prompts};
 use sockward_proto::{
     Algorithms, ChannelId, Config, Connection, Event, HostSignature, Received, SignatureInput,
 };
@@ -32,6 +32,19 @@ pub struct Behaviour {
     pub version: &'static str,
     /// Whether terminals are given.
     pub terminals: bool,
+    /// Host keys it says it has, beside its own.
+    pub other_keys: Option<OtherKeys>,
+}
+
+/// Signatures of these keys for a session of this identifier; `None`: no answer at all.
+pub type Prove = dyn Fn(&[Vec<u8>], &[u8]) -> Option<Vec<u8>> + Send;
+
+/// What a server says about its host keys.
+pub struct OtherKeys {
+    /// Named after its own.
+    pub named: Vec<Vec<u8>>,
+    /// Answers the request to prove them.
+    pub proof: Box<Prove>,
 }
 
 impl Default for Behaviour {
@@ -42,6 +55,7 @@ impl Default for Behaviour {
             goes_at_once: false,
             version: "Mini",
             terminals: false,
+            other_keys: None,
         }
     }
 }
@@ -82,6 +96,8 @@ struct Serving {
     requests: Vec<String>,
     running: bool,
     done: bool,
+    /// Dropped, they would be answered.
+    unanswered: Vec<GlobalQuestion>,
 }
 
 fn cookie() -> [u8; 16] {
@@ -113,6 +129,7 @@ impl Serving {
             requests: Vec::new(),
             running: false,
             done: false,
+            unanswered: Vec::new(),
         }
     }
 
@@ -166,12 +183,20 @@ impl Serving {
                 self.conn.host_signature(question, &answer).unwrap();
             }
             Event::AuthRequested(question) => match (self.behaviour.auth)(&question.method) {
-                Answer::Success => self.conn.auth_success(question).unwrap(),
+                Answer::Success => {
+                    self.conn.auth_success(question).unwrap();
+                    if let Some(other) = &self.behaviour.other_keys {
+                        let mut keys = vec![self.key.public().blob().to_vec()];
+                        keys.extend(other.named.iter().cloned());
+                        self.conn.tell_host_keys(&keys).unwrap();
+                    }
+                }
                 Answer::Failure { methods, partial } => {
                     self.conn.auth_failure(question, methods, partial).unwrap();
                 }
                 Answer::Prompts(prompts) => self.conn.auth_prompts(question, &prompts).unwrap(),
             },
+            Event::Global(question) => self.global(question),
             Event::OpenRequested(question) => {
                 self.session = Some(self.conn.accept_channel(question).unwrap());
             }
@@ -188,6 +213,19 @@ impl Serving {
                 self.conn.answer_request(question, ok).unwrap();
             }
             _ => {}
+        }
+    }
+
+    fn global(&mut self, question: GlobalQuestion) {
+        let (GlobalRequest::HostKeysProve(keys), Some(other)) =
+            (&question.request, &self.behaviour.other_keys)
+        else {
+            return;
+        };
+        self.requests.push(format!("prove {} keys", keys.len()));
+        match (other.proof)(keys, self.conn.session_id().unwrap()) {
+            Some(proof) => self.conn.answer_global(question, Some(proof)).unwrap(),
+            None => self.unanswered.push(question),
         }
     }
 

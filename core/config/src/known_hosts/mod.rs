@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   read(file, bytes)…  ─▶ KnownHosts ─ check(host, key) ─▶ Findings ─ verdict() ─▶ Verdict
-//!                                     └ key_types(host)  ─▶ KnownTypes ─ order(algorithms)
+//!                                     ├ key_types(host)  ─▶ KnownTypes ─ order(algorithms)
+//!                                     └ compare(host, a server's keys) ─▶ Comparison; replaced(text, …) ─▶ text
 //! ```
 
 mod check;
@@ -14,11 +15,13 @@ mod line;
 mod order;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use check::{Findings, Presented, Verdict, fuzz_known_hosts};
 pub use entry::{Entry, HostPatterns, Marker};
 pub use line::{hashed_line, is_recordable, plain_line};
 pub use order::KnownTypes;
+pub use update::{Comparison, HostNames, Obstacle, replaced};
 
 use crate::{ConfigError, lex};
 use sockward_policy::Source;

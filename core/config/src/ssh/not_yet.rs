@@ -38,7 +38,6 @@ pub const NOT_YET: &[(&str, Severity, &str)] = &[
     ("PKCS11Provider", Severity::Note, "smart cards are used through an agent alone"),
     ("ProxyUseFdpass", Severity::Refuse, "the proxy command must carry the data itself"),
     ("Reconnect", Severity::Refuse, "lost connections are not made again"),
-    ("RevokedHostKeys", Severity::Refuse, "such a list is not read; use @revoked lines in known_hosts"),
     ("SecurityKeyProvider", Severity::Note, "security keys are used through an agent alone"),
     ("TargetOwner", Severity::Refuse, "the owner of a far socket is not checked"),
     ("Tunnel", Severity::Refuse, "tunnel devices are not forwarded"),

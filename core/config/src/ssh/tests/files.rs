@@ -224,8 +224,9 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
         []
     );
     assert_eq!(said("-o KnownHostsCommand=none host", "KnownHostsCommand x\n"), []);
-    let text = "RevokedHostKeys /r";
-    let expected = "user line 1: RevokedHostKeys is not implemented: such a list is not read; use @revoked lines in known_hosts";
+    let text = "ProxyUseFdpass yes";
+    let expected =
+        "user line 1: ProxyUseFdpass is not implemented: the proxy command must carry the data itself";
     assert_eq!(said("host", text), [(Severity::Refuse, expected.to_owned())]);
     for refused in [
         "ForwardProbe permission",
