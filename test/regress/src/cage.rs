@@ -26,8 +26,13 @@ pub enum Outcome {
     Passed,
     /// It says that it does not apply here, and why.
     Skipped(String),
-    /// What it said, and the ends of the logs.
-    Failed(String),
+    /// It does not pass.
+    Failed {
+        /// What it complains of, in its words.
+        complaints: Vec<String>,
+        /// What it said, and the ends of the logs.
+        said: String,
+    },
 }
 
 /// Runs one script to its end.
@@ -46,7 +51,15 @@ pub fn run(script: &Script, column: Column) -> Outcome {
         (Some(status), None) if status.success() && passed => Outcome::Passed,
         (status, _) => {
             let how = status.map_or_else(|| format!("not done after {LIMIT:?}"), |s| s.to_string());
-            Outcome::Failed(format!("{how}\n{}", logs(&folder, &output)))
+            let log = std::fs::read_to_string(folder.join("failed-regress.log")).unwrap_or_default();
+            let complaints = log.lines().filter_map(|line| line.strip_prefix("FAIL: "));
+            let mut complaints: Vec<String> = complaints.map(str::to_owned).collect();
+            complaints.sort();
+            complaints.dedup();
+            let ended = status.is_some_and(|s| s.code() == Some(1)) && !log.contains("FATAL: ");
+            // One that did not come to its end may have had more to say.
+            let complaints = if ended { complaints } else { Vec::new() };
+            Outcome::Failed { complaints, said: format!("{how}\n{}", logs(&folder, &output)) }
         }
     }
 }
@@ -100,7 +113,10 @@ fn command(script: &Script, column: Column, folder: &Path, bin: &Path, output: &
     let mut command = Command::new("unshare");
     command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
     // The shell stays, as the first process of its table: it waits for those that lost their parent.
-    command.arg("ip link set lo up; \"$@\"; exit $?").arg("-");
+    // Some put programs into /run by their process numbers, which are the same in every table.
+    command
+        .arg("ip link set lo up; mount -t tmpfs -o mode=755 none /run; mkdir /run/sshd; \"$@\"; exit $?")
+        .arg("-");
     command.arg("sh").arg(folder.join("test-exec.sh")).arg(folder);
     command.arg(folder.join(format!("{}.sh", script.name)));
     let path =
