@@ -14,7 +14,7 @@ use crate::{Column, Script};
 pub const SCRIPTS: &str = "/usr/lib/openssh/regress";
 
 /// The longest that a script may take: stock binaries need far less for any of the table.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// How many of the last lines of a log are shown.
 const LINES: usize = 60;
