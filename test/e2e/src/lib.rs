@@ -15,6 +15,7 @@
 //! | `packaging` | that systemd understands what is in packaging/ |
 //! | `ordinary` | the server of a user without rights and without a configuration |
 //! | `gate` | the gate behind stock sshd: policy, peers, endings, hostile near ends |
+//! | `programs` | git, rsync, psql, curl and nginx over our client; a second user at its port |
 //! | `recipes` | the command lines that this project exists for, word for word |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
