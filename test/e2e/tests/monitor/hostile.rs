@@ -58,9 +58,9 @@ pub(crate) fn reader(arguments: &Arguments) -> ExitCode {
             }
             return ExitCode::FAILURE;
         }
-        _ => {}
+        _ => sulk(),
     }
-    stay()
+    stay(&link)
 }
 
 pub(crate) fn helper(arguments: &Arguments) -> ExitCode {
@@ -119,9 +119,9 @@ pub(crate) fn helper(arguments: &Arguments) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         },
-        _ => {}
+        _ => sulk(),
     }
-    stay()
+    stay(&link)
 }
 
 /// The first message, left where it is.
@@ -145,8 +145,15 @@ fn take() -> Link {
     link
 }
 
-/// Says nothing more, and goes when the server has gone.
-fn stay() -> ! {
+/// Says nothing more, and goes with its link.
+fn stay(link: &Link) -> ExitCode {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    while let Ok(Some(_)) = link.recv(&mut buffer) {}
+    ExitCode::SUCCESS
+}
+
+/// Says nothing and hears nothing, and goes when the server has gone.
+fn sulk() -> ! {
     let server = std::os::unix::process::parent_id();
     while std::os::unix::process::parent_id() == server {
         std::thread::sleep(std::time::Duration::from_millis(200));
