@@ -21,6 +21,10 @@ use crate::search::Job;
 use crate::sign::Signer;
 use crate::startups::Seat;
 
+/// The most characters of a name, a key's description or a reason of a refused login in the audit log. Real ones have
+/// a hundred.
+const STRANGERS_WORDS_MAX: usize = 512;
+
 /// A connection.
 pub(crate) struct Connection {
     pub(crate) facts: Facts,
@@ -182,10 +186,14 @@ impl Connection {
     /// refusals there were. None if nobody was asked for.
     pub(crate) fn refused(&self) -> Option<(String, ShownKey, String, u64)> {
         let user = self.auth.user()?;
-        let (key, refused) = self.auth.refused();
+        let (mut key, refused) = self.auth.refused();
         let why = refused.or(self.refusal.as_deref()).or(self.last_word.as_deref());
-        let why = why.unwrap_or("the server ended it").to_owned();
-        Some((user, key, why, self.auth.failures()))
+        let why = why.unwrap_or("the server ended it");
+        key.described = cut(&key.described);
+        if let Some(certificate) = &mut key.certificate {
+            certificate.id = cut(&certificate.id);
+        }
+        Some((cut(&user), key, cut(why), self.auth.failures()))
     }
 
     /// For the log: "user alex 192.0.2.7 port 4242", with what is known of the user.
@@ -195,6 +203,14 @@ impl Connection {
             (None, Some(user)) => format!("authenticating user {user} {}", self.facts),
             (None, None) => self.facts.to_string(),
         }
+    }
+}
+
+/// Words of somebody who was not let in, as far as a log should hold them.
+fn cut(words: &str) -> String {
+    match words.char_indices().nth(STRANGERS_WORDS_MAX) {
+        Some((end, _)) => format!("{}…", words.get(..end).unwrap_or_default()),
+        None => words.to_owned(),
     }
 }
 
@@ -229,5 +245,18 @@ fn level_of(level: LogLevel) -> logging::LogLevel {
         LogLevel::Verbose => logging::LogLevel::Verbose,
         LogLevel::Debug => logging::LogLevel::Debug1,
         LogLevel::Trace => logging::LogLevel::Debug2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_strangers_are_cut() {
+        assert_eq!(cut("alex"), "alex");
+        let long = "é".repeat(STRANGERS_WORDS_MAX);
+        assert_eq!(cut(&long), long);
+        assert_eq!(cut(&format!("{long}x")), format!("{long}…"));
     }
 }
