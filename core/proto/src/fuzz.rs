@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use sockward_crypto::Random;
+use sockward_wire::gate::{ANSWER, Finder, Found};
 
 use crate::event::{AuthMethod, Event, GlobalRequest, OpenRequest};
+use crate::transport::PACKET_MAX;
 use crate::{Algorithms, Config, Connection, Error, HostSignature, Received, Side};
 
 /// Repeatable bytes in place of randomness.
@@ -94,6 +96,115 @@ pub fn fuzz_connection_layer(data: &[u8], now: Instant) {
         let Ok(out) = conn.pending_output() else { return };
         let written = out.len();
         conn.output_written(written);
+    }
+}
+
+/// Any bytes in place of a gate, or of a gate's near end, from the first one on: noise, the greeting or the answer, and
+/// packets as they stand, in pieces. The first byte chooses who is attacked, the second the size of the pieces.
+/// Decisions are mocked: what lies under `/p/` is permitted, the near end has asked for `/p/s`.
+pub fn fuzz_gate(data: &[u8], now: Instant) {
+    let [side, piece, rest @ ..] = data else { return };
+    let side = if side % 2 == 0 { Side::Client } else { Side::Server };
+    let mut pieces = rest.chunks(usize::from(*piece).max(1));
+    let mut input = Vec::new();
+    if side == Side::Client {
+        let mut finder = Finder::default();
+        loop {
+            let Some(piece) = pieces.next() else { return };
+            match finder.push(piece) {
+                Ok(Found::Nothing) => {}
+                Ok(Found::Greeting) => break,
+                Err(_) => return,
+            }
+        }
+    } else {
+        while input.len() < ANSWER.len() {
+            let Some(piece) = pieces.next() else { return };
+            input.extend_from_slice(piece);
+        }
+        if !input.starts_with(ANSWER) {
+            return;
+        }
+        input.drain(..ANSWER.len());
+    }
+    let Ok(mut conn) = Connection::new(Config::null(side), Box::new(Counting(0)), now) else { return };
+    if side == Side::Client {
+        let at = GlobalRequest::StreamlocalForward { path: b"/p/s".to_vec() };
+        if conn.global_request(&at).is_err() {
+            return;
+        }
+    }
+    loop {
+        let over = converse(&mut conn, &mut input, now).is_err();
+        match pieces.next() {
+            Some(piece) if !over => input.extend_from_slice(piece),
+            Some(_) | None => return,
+        }
+    }
+}
+
+/// Takes what is in the input as a gate or its near end does, under the mocked decisions. What is to be said is said
+/// only when the machine waits for that: until then it must stay bounded.
+fn converse(conn: &mut Connection, input: &mut Vec<u8>, now: Instant) -> Result<(), Error> {
+    loop {
+        let waits = match conn.recv(input, now)? {
+            Received::NeedMore => {
+                assert!(input.len() <= PACKET_MAX + 4, "more than a packet is asked for");
+                return Ok(());
+            }
+            Received::Blocked => true,
+            Received::Progress(n) => {
+                assert!(n > 0 && n <= input.len(), "progress of {n} in {}", input.len());
+                input.drain(..n);
+                false
+            }
+            Received::Data { consumed, data, channel, .. } => {
+                assert!(data.end <= consumed && consumed <= input.len(), "data beyond its packet");
+                // Every other reader stalls.
+                if channel.index().is_multiple_of(2) {
+                    conn.consumed(channel, data.len())?;
+                }
+                input.drain(..consumed);
+                false
+            }
+        };
+        while let Some(event) = conn.poll_event() {
+            decide(conn, event)?;
+        }
+        let due = conn.pending_output()?.len();
+        assert!(due <= OUTPUT_MAX, "{due} bytes wait to be said");
+        if waits {
+            assert!(due > 0, "it waits, and has nothing to say");
+            conn.output_written(due);
+        }
+    }
+}
+
+/// More than a peer that reads nothing may make us hold.
+const OUTPUT_MAX: usize = 4 << 20;
+
+fn decide(conn: &mut Connection, event: Event) -> Result<(), Error> {
+    let permitted = |path: &[u8]| path.starts_with(b"/p/");
+    match event {
+        Event::OpenRequested(question) => {
+            let allowed = match &question.kind {
+                OpenRequest::DirectStreamlocal { path, .. }
+                | OpenRequest::ForwardedStreamlocal { path, .. } => permitted(path),
+                OpenRequest::Session | OpenRequest::DirectTcpip(_) | OpenRequest::ForwardedTcpip(_) => false,
+            };
+            // Dropped, and so refused.
+            if allowed { conn.accept_channel(question).map(drop) } else { Ok(()) }
+        }
+        Event::Global(question) => {
+            let allowed = match &question.request {
+                GlobalRequest::StreamlocalForward { path }
+                | GlobalRequest::CancelStreamlocalForward { path } => permitted(path),
+                _ => false,
+            };
+            conn.answer_global(question, allowed.then(Vec::new))
+        }
+        Event::Requested(question) => conn.answer_request(question, false),
+        _ => Ok(()),
     }
 }
 

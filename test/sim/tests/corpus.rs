@@ -13,6 +13,7 @@ const TARGETS: &[Target] = &[
     ("certificate", sockward_crypto::fuzz::fuzz_certificate),
     ("connection_layer", |data| sockward_proto::fuzz::fuzz_connection_layer(data, Instant::now())),
     ("forward", sockward_config::forward::fuzz_forward),
+    ("gate", |data| sockward_proto::fuzz::fuzz_gate(data, Instant::now())),
     ("gate_greeting", sockward_wire::gate::fuzz_greeting),
     ("handshake", |data| sockward_proto::fuzz::fuzz_handshake(data, Instant::now())),
     ("keyfile", sockward_crypto::fuzz::fuzz_keyfile),
