@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
-use sockward_crypto::SystemRandom;
+use sockward_crypto::{Random, SystemRandom};
 use sockward_drive::{Buffers, End, Env, Handler, Net, PumpEvent, Session, Status, Subject};
 use sockward_privsep::worker::LoggedIn;
 use sockward_proto::{Config, Connection, Event, KeepAlive, Side};
 use sockward_sys::signal::{Signal, Signals};
 use sockward_sys::stream::Stream;
-use sockward_sys::{fd, limits};
+use sockward_sys::{fd, limits, sandbox};
 use sockward_worker::{LinkEnd, Login};
 
 use crate::audit::Audit;
@@ -125,6 +125,12 @@ impl Process {
         // No time is up for channels; silence is the connection's to judge.
         let never = LoggedIn::default();
         let login = Login::new(Subject::App(LINK).token(), link, &never, &mut env)?;
+        // Whatever the near end makes of this process: what needs the user's rights, the helper does. The first draw of
+        // a random number opens a device file.
+        SystemRandom::new().fill(&mut [0; 1]);
+        // Not in the macro: what it is given is not looked at where nothing is said.
+        let landlock = sandbox::harden_gate(helper.as_fd())?;
+        log::debug!("{landlock}");
         Ok(Process {
             poll,
             buffers,

@@ -13,7 +13,7 @@
 //! the architecture and set a bit in the number.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -40,6 +40,20 @@ pub(super) fn install(links: Links<'_>) -> Result<(), seccompiler::Error> {
     #[cfg(target_arch = "x86_64")]
     apply_filter_all_threads(&x32())?;
     apply_filter_all_threads(&allow)
+}
+
+/// Installs what kills, and no list of what is allowed. send(2) without an address is how a stream is written whose
+/// flags are not ours to change.
+pub(super) fn install_for_gate(helper: BorrowedFd<'_>) -> Result<(), seccompiler::Error> {
+    let mut rules = killed(Links::Any)?;
+    let elsewhere = int(0, SeccompCmpOp::Ne, helper.as_raw_fd())?;
+    rules.insert(libc::SYS_sendmsg, vec![rule([elsewhere])?]);
+    let address = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    rules.insert(libc::SYS_sendto, vec![rule([address])?]);
+    let kill = compile(rules, SeccompAction::Allow, SeccompAction::KillProcess)?;
+    #[cfg(target_arch = "x86_64")]
+    apply_filter_all_threads(&x32())?;
+    apply_filter_all_threads(&kill)
 }
 
 fn compile(

@@ -44,6 +44,39 @@ fn every_named_call_kills() {
     }
 }
 
+fn caged_gate(body: impl FnOnce()) -> Ended {
+    in_child(|| {
+        crate::signal::ignore_sigpipe();
+        crate::limits::no_core_files().unwrap();
+        let (helper, _other) = Link::pair().unwrap();
+        harden_gate(helper.as_fd()).unwrap();
+        helper.send(b"end", None).unwrap();
+        body();
+    })
+}
+
+#[test]
+fn a_gate_does_its_work_and_nothing_else() {
+    for number in KILLED.iter().chain(KILLED_HERE).filter(|number| **number != libc::SYS_sendto) {
+        let ended = caged_gate(|| {
+            call(*number, [-1, 0, 0, 0]);
+        });
+        assert!(matches!(ended.0, Exit::Signal { number: libc::SIGSYS, .. }), "{number}: {:?}", ended.0);
+    }
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let (_from, stdout) = std::os::unix::net::UnixStream::pair().unwrap();
+    caged_gate(|| {
+        let stream = crate::stream::Stream::shared(stdout.into());
+        assert_eq!(stream.write(b"x").unwrap(), 1);
+        assert!(ours.send(b"x").is_ok());
+    })
+    .success();
+    caged_gate(|| {
+        let _ = theirs.send_to(b"x", "/nowhere");
+    })
+    .killed_by(libc::SIGSYS);
+}
+
 #[test]
 fn the_lists_do_not_overlap() {
     for number in ALLOWED {

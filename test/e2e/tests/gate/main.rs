@@ -210,3 +210,27 @@ fn profiles_may_print_and_forced_commands_ignore_the_reminder() {
         .run("forced-command");
     assert_eq!(String::from_utf8_lossy(&out.stdout), "hello", "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+#[test]
+fn the_process_that_hears_the_near_end_is_caged_and_the_helper_is_not() {
+    if !as_root() {
+        return;
+    }
+    let far = Far::new("--permit-listen SOCKETS/*");
+    let origin = Origin::tcp(Service::Echo);
+    let _running = far.share(&far.socket("s"), &address(&origin), "own");
+    let fact = |pid: &str, name: &str| {
+        let facts = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = facts.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{name}: {facts}")).trim().parse::<u32>().unwrap()
+    };
+    // The last: a shell may stand before it.
+    let gates = gates_of(&far);
+    let gate = gates.last().unwrap().split_whitespace().next().unwrap();
+    let children = Command::new("pgrep").args(["-P", gate]).output().unwrap();
+    let helper = String::from_utf8(children.stdout).unwrap();
+    let helper = helper.trim();
+    assert_eq!((fact(gate, "NoNewPrivs:"), fact(helper, "NoNewPrivs:")), (1, 0), "{gates:?}");
+    // Whoever runs the tests may have filters of their own, which all inherit.
+    assert!(fact(gate, "Seccomp_filters:") > fact(helper, "Seccomp_filters:"), "{gates:?}");
+}
