@@ -33,7 +33,7 @@ pub(crate) fn ask(prompt: &str, echo: Echo) -> Option<Answer> {
     let askpass = Askpass::from_environment();
     if askpass == Askpass::First {
         log::debug!("requested to askpass");
-        return by_program(prompt);
+        return by_program(prompt, None);
     }
     match terminal::controlling() {
         Ok(tty) => on_terminal(&tty, prompt, echo).unwrap_or_else(|e| {
@@ -42,9 +42,20 @@ pub(crate) fn ask(prompt: &str, echo: Echo) -> Option<Answer> {
         }),
         Err(e) => {
             log::debug!("can't open /dev/tty: {e}");
-            if askpass == Askpass::Never { None } else { by_program(prompt) }
+            if askpass == Askpass::Never { None } else { by_program(prompt, None) }
         }
     }
+}
+
+/// Asks for leave, by the askpass program alone: there may be no terminal, or somebody else at it. As in OpenSSH an empty
+/// answer means yes, for the program has buttons.
+pub(crate) fn permitted(question: &str) -> bool {
+    if Askpass::from_environment() == Askpass::Never {
+        log::debug!("nobody can be asked: {question}");
+        return false;
+    }
+    let answer = by_program(question, Some("confirm"));
+    answer.is_some_and(|answer| answer.is_empty() || answer.eq_ignore_ascii_case(b"yes"))
 }
 
 /// When the askpass program is used.
@@ -89,9 +100,10 @@ fn on_terminal(tty: &OwnedFd, prompt: &str, echo: Echo) -> io::Result<Option<Ans
     answer
 }
 
-fn by_program(prompt: &str) -> Option<Answer> {
+/// The hint tells the program what kind of question it is.
+fn by_program(prompt: &str, hint: Option<&str>) -> Option<Answer> {
     let program = std::env::var_os("SSH_ASKPASS").unwrap_or_else(|| ASKPASS.into());
-    match run_program(&program, prompt) {
+    match run_program(&program, prompt, hint) {
         Ok(answer) => answer,
         Err(e) => {
             log::error!("ssh_askpass: exec({}): {e}", program.display());
@@ -100,13 +112,13 @@ fn by_program(prompt: &str) -> Option<Answer> {
     }
 }
 
-fn run_program(program: &OsStr, prompt: &str) -> io::Result<Option<Answer>> {
+fn run_program(program: &OsStr, prompt: &str, hint: Option<&str>) -> io::Result<Option<Answer>> {
     let (answer, out) = fd::pipe()?;
     let (stdin, stderr) = (io::stdin(), io::stderr());
     let mut child = Tool {
         program: found_in_path(program),
         argv: vec![program.to_owned(), prompt.into()],
-        env: Vec::new(),
+        env: hint.map(|hint| ("SSH_ASKPASS_PROMPT".into(), hint.into())).into_iter().collect(),
         stdin: stdin.as_fd(),
         stdout: out.as_fd(),
         stderr: stderr.as_fd(),
@@ -218,12 +230,12 @@ mod tests {
             let path = dir.join("askpass");
             std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-            run_program(path.as_os_str(), "Who?").unwrap().map(|a| a.to_vec())
+            run_program(path.as_os_str(), "Who?", None).unwrap().map(|a| a.to_vec())
         };
         assert_eq!(script("echo \"$1 me\""), Some(b"Who? me".to_vec()));
         assert_eq!(script("echo x; exit 1"), None);
         assert_eq!(script("yes | head -c 1000000"), Some(b"y".to_vec()));
-        assert!(run_program(OsStr::new("/nonexistent/askpass"), "Who?").is_err());
+        assert!(run_program(OsStr::new("/nonexistent/askpass"), "Who?", None).is_err());
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

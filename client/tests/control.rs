@@ -250,3 +250,44 @@ fn nobody_else_uses_the_master() {
     assert_ne!(ended.code(), Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("Master running"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_master_that_asks_does_nothing_without_leave() {
+    let Some(server) = server("") else { return };
+    let (program, asked, answer) = (server.path("askpass"), server.path("asked"), server.path("answer"));
+    // What is said, and with what status, is in a file; without one nobody answers for a while.
+    let script = format!(
+        "#!/bin/sh\necho \"$SSH_ASKPASS_PROMPT: $1\" >>{}\nuntil [ -e {1} ]; do sleep 0.05; done\n. {1}\n",
+        asked.display(),
+        answer.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(&answer, "echo; exit 0\n").unwrap();
+    let mut command = server.ssh(&["-o", "ControlMaster=ask", "-N", "-f", "h"]);
+    command.env("SSH_ASKPASS", &program).env("SSH_ASKPASS_REQUIRE", "force");
+    assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let master = Master(&server);
+
+    assert_eq!(server.run(&["h", "echo in"]).well(), "in\n");
+    assert_eq!(common::read(&asked), "confirm: Allow shared connection to 127.0.0.1? \n");
+    assert_eq!(server.run(&["-O", "check", "h"]).code(), Some(0));
+    for refusal in ["exit 1", "echo no; exit 0", "echo yes; exit 1"] {
+        std::fs::write(&answer, refusal).unwrap();
+        server.run(&["h", "echo in"]).failed("Permission denied");
+        server.run(&["-O", "forward", "-L", "1:h:1", "h"]).failed("Permission denied");
+        server.run(&["-O", "exit", "h"]).failed("Permission denied");
+    }
+    // One who gives up while the user thinks is forgotten; the next one is asked about.
+    std::fs::remove_file(&answer).unwrap();
+    let mark = server.path("mark");
+    let mut waiting = server.ssh(&["h", &format!("touch {}", mark.display())]).spawn().unwrap();
+    wait_until("the question", || common::read(&asked).lines().count() == 11);
+    common::tool("pkill", &["-KILL", "-P", &waiting.id().to_string()]);
+    waiting.wait().unwrap();
+    std::fs::write(&answer, "echo yes\n").unwrap();
+    assert_eq!(server.run(&["h", "echo in"]).well(), "in\n");
+    assert!(!mark.exists());
+    drop(master);
+    wait_until("the end of the master", || !server.path("ctl").exists());
+}

@@ -9,6 +9,7 @@
 //! The link is a SOCK_SEQPACKET socket at ControlPath, mode 0600; the master asks the kernel who is at its other end.
 
 pub(crate) mod client;
+pub(crate) mod leave;
 pub(crate) mod master;
 pub(crate) mod messages;
 pub(crate) mod users;

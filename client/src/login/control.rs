@@ -9,6 +9,7 @@ use sockward_proto::Result;
 
 use super::{Login, OURS};
 use crate::FAILURE;
+use crate::control::leave;
 use crate::control::master::{Asked, Master};
 use crate::control::messages::Tell;
 use crate::forwards::local::{self, Listeners};
@@ -22,8 +23,41 @@ impl Login {
         }
     }
 
+    /// What needs no leave of the user's; the rest waits for it.
+    pub(super) fn with_leave(&mut self, n: usize, asked: Asked, control: &mut Master) -> Option<Asked> {
+        if matches!(asked, Asked::Gone) {
+            self.leave.gone(n);
+        }
+        let Some(question) = leave::question(&self.plan, &asked) else { return Some(asked) };
+        if self.leave.has(n) {
+            control.tell(n, &Tell::Failed("another question waits for its answer".to_owned()));
+        } else {
+            self.leave.wait(n, asked, question);
+        }
+        None
+    }
+
+    /// Does what another client wants, and tells it.
+    pub(super) fn serve(
+        &mut self,
+        n: usize,
+        asked: Asked,
+        session: &mut Session,
+        env: &mut Env<'_>,
+        listeners: &mut Listeners,
+        control: &mut Master,
+    ) -> Result<()> {
+        if let Some(answer) = self.asked(n, asked, session, env, listeners)? {
+            control.tell(n, &answer);
+        }
+        if self.stopped {
+            control.stop();
+        }
+        Ok(())
+    }
+
     /// Another client wants something. Its answer, if it gets one at once.
-    pub(super) fn asked(
+    fn asked(
         &mut self,
         n: usize,
         asked: Asked,

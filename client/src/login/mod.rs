@@ -18,6 +18,7 @@ use sockward_proto::{ChannelId, Event, GlobalId, Result};
 use sockward_sys::log as logger;
 
 use crate::background::Background;
+use crate::control::leave::Leave;
 use crate::control::master::Master;
 use crate::control::messages::Tell;
 use crate::control::users::Users;
@@ -54,6 +55,7 @@ pub(crate) struct Login {
     session: Option<ClientSession>,
     stdio: Option<Stdio>,
     users: Users,
+    leave: Leave,
     /// Forwardings asked of the server for other clients.
     asked: HashMap<GlobalId, usize>,
     /// When the last session over a connection that persists has ended.
@@ -86,6 +88,7 @@ impl Login {
             session: None,
             stdio: None,
             users: Users::default(),
+            leave: Leave::default(),
             asked: HashMap::new(),
             idle_since: None,
             stopped: false,
@@ -160,11 +163,15 @@ impl Login {
             self.command(command, session)?;
         }
         while let Some((n, asked)) = control.asked(env.registry) {
-            if let Some(answer) = self.asked(n, asked, session, env, listeners)? {
-                control.tell(n, &answer);
+            if let Some(asked) = self.with_leave(n, asked, control) {
+                self.serve(n, asked, session, env, listeners, control)?;
             }
-            if self.stopped {
-                control.stop();
+        }
+        while let Some((n, asked, allowed)) = self.leave.answered(&self.jobs) {
+            if allowed {
+                self.serve(n, asked, session, env, listeners, control)?;
+            } else {
+                control.tell(n, &Tell::Failed("Permission denied".to_owned()));
             }
         }
         self.learner.turn(&mut session.conn, env.now)?;

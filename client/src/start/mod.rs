@@ -18,8 +18,8 @@ use sockward_config::algorithms::Algorithms;
 use sockward_config::choice::LogLevel;
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{
-    self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, ControlCommand, ControlMaster,
-    Invocation, Remark, RequestTty, SessionType, Severity, Transport, USAGE, Via,
+    self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, ControlCommand, Invocation,
+    Remark, RequestTty, SessionType, Severity, Transport, USAGE, Via,
 };
 use sockward_crypto::AlgorithmNames;
 use sockward_sys::log as logger;
@@ -78,7 +78,7 @@ pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
     if missing.iter().any(|remark| remark.severity == Severity::Refuse) {
         return Err(Failed);
     }
-    refuse_what_is_missing(&invocation, &configuration).map_err(fatal)?;
+    refuse_what_is_missing(&invocation).map_err(fatal)?;
     let mut plan = plan(&invocation, configuration);
     lead_to_gate(&mut plan, &args).map_err(fatal)?;
     Ok(Start::Connect(Box::new(plan)))
@@ -198,10 +198,7 @@ fn load(invocation: &Invocation, names: &Algorithms<'_>) -> Result<Configuration
 }
 
 /// Things that would go wrong silently if nobody said that they are not there.
-fn refuse_what_is_missing(invocation: &Invocation, configuration: &Configuration) -> Result<(), String> {
-    if matches!(configuration.settings.control_master, ControlMaster::Ask | ControlMaster::AutoAsk) {
-        return Err("ControlMaster ask is not implemented: use yes, or auto".to_owned());
-    }
+fn refuse_what_is_missing(invocation: &Invocation) -> Result<(), String> {
     match invocation.control {
         Some(ControlCommand::Channels | ControlCommand::ConnInfo) => {
             Err("this -O command is not implemented: there are check, exit, stop, forward, cancel and proxy"
