@@ -5,6 +5,7 @@
 
 mod demo;
 mod programs;
+mod share;
 mod ssh;
 mod sshd;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::{demo, ssh, sshd};
+use crate::{demo, share, ssh, sshd};
 
 /// One program.
 struct Program {
@@ -13,6 +13,16 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program { name: "ssh", about: "client; takes ssh(1)'s flags and ssh_config(5)", run: ssh::main },
+    Program {
+        name: "share",
+        about: "shares a service of this machine at a socket or port of a host",
+        run: share::share,
+    },
+    Program {
+        name: "attach",
+        about: "brings a socket or port of a host to this machine",
+        run: share::attach,
+    },
     Program {
         name: "gate",
         about: "far end of forwardings over any SSH server, as a forced command",

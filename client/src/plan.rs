@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use sockward_config::ssh::{Configuration, ControlCommand, SessionType, Via};
 
+use crate::notice::Notices;
+
 /// What is to be done. It does not change during the run.
 pub(crate) struct Plan {
     /// All keywords, and what they led to.
@@ -21,11 +23,25 @@ pub(crate) struct Plan {
     pub(crate) logs_to_stderr: bool,
     /// `Via gate`: the program that leads to it, and its arguments.
     pub(crate) far_command: Option<(PathBuf, Vec<OsString>)>,
+    /// Who is told how the forwardings are.
+    pub(crate) notices: Notices,
     /// The user's home directory.
     pub(crate) home: OsString,
 }
 
 impl Plan {
+    /// TargetOwner.
+    pub(crate) fn target_owner(&self) -> Option<&str> {
+        self.configuration.settings.target_owner.as_deref()
+    }
+
+    /// Whether the server is to connect to anything for us.
+    pub(crate) fn reaches_far_targets(&self) -> bool {
+        let settings = &self.configuration.settings;
+        let forwards = [&settings.local_forwards, &settings.dynamic_forwards];
+        forwards.iter().any(|all| !all.0.is_empty()) || self.configuration.stdio_forward.is_some()
+    }
+
     /// The server's name as messages have it.
     pub(crate) fn host(&self) -> &str {
         &self.configuration.host

@@ -2,26 +2,35 @@
 
 /// One object, on one line.
 #[derive(Debug)]
-pub(crate) struct Object(String);
+pub struct Object(String);
 
+#[allow(clippy::new_without_default)]
 impl Object {
-    pub(crate) fn new() -> Object {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Object {
         Object("{".to_owned())
     }
 
-    pub(crate) fn text(mut self, name: &str, value: &str) -> Object {
+    /// Adds a text.
+    #[must_use]
+    pub fn text(mut self, name: &str, value: &str) -> Object {
         self.name(name);
         quote(&mut self.0, value);
         self
     }
 
-    pub(crate) fn number(mut self, name: &str, value: impl Into<i128>) -> Object {
+    /// Adds a number.
+    #[must_use]
+    pub fn number(mut self, name: &str, value: impl Into<i128>) -> Object {
         self.name(name);
         self.0.push_str(&value.into().to_string());
         self
     }
 
-    pub(crate) fn finish(mut self) -> String {
+    /// The line, with its end.
+    #[must_use]
+    pub fn finish(mut self) -> String {
         self.0.push_str("}\n");
         self.0
     }

@@ -14,7 +14,7 @@
 
 mod audit;
 mod helper;
-mod json;
+pub mod json;
 mod meeting;
 mod options;
 mod process;

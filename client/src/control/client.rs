@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use sockward_config::forward::{Form, Forward, Target};
-use sockward_config::ssh::{ControlCommand, ControlMaster, SessionType};
+use sockward_config::ssh::{ControlCommand, ControlMaster, ForwardProbe, SessionType};
 use sockward_sys::link::{Link, MESSAGE_MAX};
 use sockward_sys::signal::{Signal, Signals};
 use sockward_sys::{fd, terminal as tty, unix};
@@ -31,6 +31,10 @@ pub(crate) fn attempt(plan: &Plan) -> Attempt {
     let Some(path) = plan.control_path() else { return Attempt::NoMaster };
     let settings = &plan.configuration.settings;
     let commanded = plan.control.is_some();
+    if !commanded && (plan.target_owner().is_some() || settings.forward_probe != ForwardProbe::No) {
+        log::debug!("TargetOwner and ForwardProbe: a connection of our own is made, past any master");
+        return Attempt::NoMaster;
+    }
     match settings.control_master {
         // With -M a connection of our own is wanted, unless it is to be told something.
         ControlMaster::Yes | ControlMaster::Ask if !commanded => return Attempt::NoMaster,

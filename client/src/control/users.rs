@@ -81,6 +81,7 @@ impl Users {
         &mut self,
         n: usize,
         target: &Target,
+        owner: Option<&str>,
         streams: (std::os::fd::OwnedFd, std::os::fd::OwnedFd),
         conn: &mut Connection,
     ) -> Result<()> {
@@ -88,8 +89,11 @@ impl Users {
             self.told.push((n, Tell::Failed("no more channels".to_owned())));
             return Ok(());
         }
-        if let Some(stdio) = Stdio::open(target, Some(streams), conn)? {
-            self.users.insert(n, User { what: What::Stdio(stdio), open: false, gone: false });
+        match Stdio::open(target, owner, Some(streams), conn)? {
+            Some(stdio) => {
+                self.users.insert(n, User { what: What::Stdio(stdio), open: false, gone: false });
+            }
+            None => self.told.push((n, Tell::Failed("no channel leads there".to_owned()))),
         }
         Ok(())
     }

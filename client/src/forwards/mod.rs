@@ -7,8 +7,10 @@
 //!   stdio:   our own standard streams                                           (-W)
 //! ```
 
+pub(crate) mod far;
 mod guard;
 pub(crate) mod local;
+pub(crate) mod probe;
 pub(crate) mod remote;
 mod socks;
 pub(crate) mod stdio;
@@ -31,6 +33,7 @@ use crate::connect::family;
 use crate::jobs::Jobs;
 use crate::plan::Plan;
 use local::Accepted;
+use probe::Probes;
 use remote::Remote;
 use socks::{Locals, Remotes, Step, Wanted};
 use targets::{Targets, Whose};
@@ -40,6 +43,7 @@ pub(crate) struct Forwards {
     plan: Arc<Plan>,
     jobs: Jobs,
     remote: Remote,
+    probes: Probes,
     targets: Targets,
     socks_here: Locals,
     socks_there: Remotes,
@@ -63,6 +67,7 @@ impl Forwards {
             plan,
             jobs,
             remote: Remote::default(),
+            probes: Probes::default(),
             targets: Targets::new(family),
             socks_here: Locals::default(),
             socks_there: Remotes::default(),
@@ -103,21 +108,15 @@ impl Forwards {
             "Connection from {origin_host} port {origin_port}, forwarding to {} requested.",
             local::target(&accepted.forward.target)
         );
-        let origin_host = origin_host.into_bytes();
         let request = match &accepted.forward.target {
-            Target::Tcp { host, port } => OpenRequest::DirectTcpip(TcpEnds {
-                host: host.clone().into_bytes(),
-                port: u32::from(*port),
-                origin_host,
-                origin_port,
-            }),
-            Target::Unix(path) => {
-                OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec(), owner: None }
-            }
             Target::Socks => {
                 let wanted = self.socks_here.accepted(accepted.socket, accepted.origin, registry);
                 return wanted.map_or(Ok(()), |wanted| self.wanted(wanted, conn));
             }
+            target => match far::request(target, accepted.origin, self.plan.target_owner()) {
+                Some(request) => request,
+                None => return Ok(()),
+            },
         };
         let channel = conn.open_channel(&request)?;
         self.opening.insert(channel, Opening { socket: accepted.socket, request: None });
@@ -192,7 +191,7 @@ impl Forwards {
 
     /// Whether the server has still to answer for one.
     pub(crate) fn is_asking(&self) -> bool {
-        self.remote.is_waiting()
+        self.remote.is_waiting() || self.probes.is_waiting()
     }
 
     /// The listeners on the server.
@@ -288,6 +287,7 @@ impl Forwards {
                     (Whose::Question(question), Err(why)) => {
                         session.conn.refuse_channel(question, open_failure::CONNECT_FAILED, &why)?;
                     }
+                    (Whose::Probe, outcome) => self.probes.connected_here(outcome.map(drop)),
                     (Whose::Socks(channel), outcome) => {
                         self.socks_there.connected(channel, outcome.map_err(|_| Outcome::Failed));
                     }

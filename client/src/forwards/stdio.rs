@@ -5,11 +5,10 @@ use std::os::fd::OwnedFd;
 
 use sockward_config::forward::Target;
 use sockward_drive::{Closing, Ends, Env, Pipes, Session};
-use sockward_proto::event::{OpenRequest, TcpEnds};
 use sockward_proto::{ChannelId, Connection, Result};
 use sockward_sys::fd;
 
-use super::local;
+use super::far;
 use crate::jobs::{Job, Jobs};
 use crate::stdio;
 
@@ -24,31 +23,20 @@ pub(crate) struct Stdio {
 
 impl Stdio {
     /// Asks the server to connect our own standard streams.
-    pub(crate) fn own(target: &Target, conn: &mut Connection) -> Result<Option<Self>> {
+    pub(crate) fn own(target: &Target, owner: Option<&str>, conn: &mut Connection) -> Result<Option<Self>> {
         let streams = fd::duplicate(io::stdin()).and_then(|input| Ok((input, fd::take_stdout()?)));
         let streams = streams.inspect_err(|e| log::error!("cannot use the standard streams: {e}")).ok();
-        Stdio::open(target, streams, conn)
+        Stdio::open(target, owner, streams, conn)
     }
 
     /// Asks the server to connect these streams.
     pub(crate) fn open(
         target: &Target,
+        owner: Option<&str>,
         streams: Option<(OwnedFd, OwnedFd)>,
         conn: &mut Connection,
     ) -> Result<Option<Self>> {
-        let (origin_host, origin_port) = local::origin(None);
-        let request = match target {
-            Target::Tcp { host, port } => OpenRequest::DirectTcpip(TcpEnds {
-                host: host.clone().into_bytes(),
-                port: u32::from(*port),
-                origin_host: origin_host.into_bytes(),
-                origin_port,
-            }),
-            Target::Unix(path) => {
-                OpenRequest::DirectStreamlocal { path: path.written().as_bytes().to_vec(), owner: None }
-            }
-            Target::Socks => return Ok(None),
-        };
+        let Some(request) = far::request(target, None, owner) else { return Ok(None) };
         let channel = conn.open_channel(&request)?;
         Ok(Some(Stdio { channel, streams, output: None, finished: false }))
     }

@@ -30,6 +30,8 @@ pub(crate) enum Whose {
     Question(OpenQuestion),
     /// A SOCKS client at the other end of a channel.
     Socks(ChannelId),
+    /// Nobody: whether it can be made is all there is to know.
+    Probe,
 }
 
 /// Connections on their way, each with who waits for it.

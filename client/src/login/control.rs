@@ -12,6 +12,7 @@ use crate::FAILURE;
 use crate::control::leave;
 use crate::control::master::{Asked, Master};
 use crate::control::messages::Tell;
+use crate::forwards::far;
 use crate::forwards::local::{self, Listeners};
 use crate::trust::Trust;
 
@@ -91,7 +92,8 @@ impl Login {
                 None
             }
             Asked::Stdio(target, input, output) => {
-                self.users.stdio(n, &target, (input, output), conn)?;
+                let owner = self.plan.target_owner();
+                self.users.stdio(n, &target, owner, (input, output), conn)?;
                 None
             }
             Asked::Window(size) => {
@@ -123,6 +125,9 @@ impl Login {
         let ours = session.conn.peer_version().starts_with(OURS);
         if let Some(remedy) = local::remedy(forward, form, ours) {
             return failed(&remedy);
+        }
+        if form != Form::Remote && self.plan.target_owner().is_some() && forward.far_path(form).is_none() {
+            return failed(far::NO_PORTS);
         }
         if form != Form::Remote {
             let there = listeners.has(forward) || listeners.bind(forward, &self.plan, env.registry);

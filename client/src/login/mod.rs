@@ -3,6 +3,7 @@
 //! worker's `login.rs`.
 
 mod control;
+mod ready;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -28,11 +29,13 @@ use crate::forwards::remote::Answered;
 use crate::forwards::stdio::Stdio;
 use crate::forwards::{Forwards, failure};
 use crate::jobs::{Job, Jobs};
+use crate::notice::Notice;
 use crate::plan::Plan;
 use crate::sessions::{ClientSession, Hopeless};
 use crate::trust::{Learner, Trust};
 use crate::watched::Watched;
 use crate::{FAILURE, messages, start, terminal};
+use ready::{Announced, NO_OWNERS};
 
 /// How a server of ours begins to introduce itself.
 const OURS: &[u8] = b"SSH-2.0-Sockward_";
@@ -58,6 +61,8 @@ pub(crate) struct Login {
     leave: Leave,
     /// Forwardings asked of the server for other clients.
     asked: HashMap<GlobalId, usize>,
+    /// What whoever wants to know is told.
+    ready: Announced,
     /// When the last session over a connection that persists has ended.
     idle_since: Option<Instant>,
     /// No more clients are taken. Without a session of its own this ends with the last of theirs.
@@ -90,6 +95,7 @@ impl Login {
             users: Users::default(),
             leave: Leave::default(),
             asked: HashMap::new(),
+            ready: Announced::default(),
             idle_since: None,
             stopped: false,
             exit: None,
@@ -122,6 +128,7 @@ impl Login {
 
     fn fatal(&mut self, text: &str) {
         log::error!(target: "fatal", "{text}");
+        self.plan.notices.tell(&Notice::Refused(text.to_owned()));
         self.exit = Some(FAILURE);
     }
 
@@ -149,6 +156,7 @@ impl Login {
             }
             State::Running => {}
         }
+        self.probed(session)?;
         let settings = &self.plan.configuration.settings;
         let confirmed = !settings.exit_on_forward_failure || !self.forwards.is_asking();
         if matches!(self.state, State::Running) && confirmed && self.exit.is_none() {
@@ -186,18 +194,23 @@ impl Login {
     fn set_up(&mut self, session: &mut Session, env: &mut Env<'_>, listeners: &mut Listeners) -> Result<()> {
         self.state = State::Running;
         let plan = Arc::clone(&self.plan);
-        let ours = plan.is_via_gate() || session.conn.peer_version().starts_with(OURS);
+        let ours = self.is_ours(session);
+        if plan.target_owner().is_some() && !ours && plan.reaches_far_targets() {
+            self.fatal(NO_OWNERS);
+            return Ok(());
+        }
         if let Some(target) = &plan.configuration.stdio_forward {
             if let Some(remedy) = stdio_remedy(target).filter(|_| !ours) {
                 self.fatal(&remedy);
                 return Ok(());
             }
-            self.stdio = Stdio::own(target, &mut session.conn)?;
+            self.stdio = Stdio::own(target, plan.target_owner(), &mut session.conn)?;
         }
         if self.trust == Trust::Full {
             self.set_up_local(ours, env, listeners);
             if self.exit.is_none() {
                 self.set_up_remote(ours, session)?;
+                self.forwards.probe(ours, &mut session.conn, env)?;
             }
         } else {
             self.refuse_forwards();
@@ -294,6 +307,7 @@ impl Login {
             Event::Opened(channel) if self.users.owns(channel) => {
                 return self.users.opened(channel, session, env, &self.jobs);
             }
+            Event::Opened(channel) if self.forwards.probes().opened(channel, &mut session.conn)? => {}
             Event::Opened(channel) => {
                 let opened = if let Some(main) = self.session.as_mut().filter(|s| s.is(channel)) {
                     return main.opened(session, env, &self.jobs);
@@ -317,6 +331,7 @@ impl Login {
                     self.fatal("stdio forwarding failed");
                 } else {
                     self.forwards.open_failed(channel);
+                    self.forwards.probes().open_failed(channel, &format!("{}: {text}", failure(reason)));
                 }
             }
             Event::RequestAnswered { channel, ok } if self.users.owns(channel) => {
@@ -343,11 +358,13 @@ impl Login {
                     main.closed();
                 }
                 self.users.closed(channel);
+                self.forwards.probes().closed(channel);
             }
             Event::GlobalAnswered { id, reply } => {
                 if self.learner.answered(id, reply.as_deref(), &session.conn) {
                     return Ok(());
                 }
+                self.forwards.probes().answered(id, reply.as_deref());
                 let answered = self.forwards.remote().answered(id, reply.as_deref());
                 match (self.asked.remove(&id), answered) {
                     (_, None) | (None, Some(Answered::Listening(_))) => {}

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use sockward_config::algorithms::Algorithms;
 use sockward_config::choice::LogLevel;
+use sockward_config::forward::Target;
 use sockward_config::lookup::Lookup;
 use sockward_config::ssh::{
     self, Action, CommandLineError, ConfigFile, ConfigFiles, Configuration, ControlCommand, Invocation,
@@ -26,7 +27,9 @@ use sockward_sys::log as logger;
 
 pub(crate) use machine::{ThisMachine, shell};
 
+use crate::forwards::far::NO_PORTS;
 use crate::gate;
+use crate::notice::Notices;
 use crate::plan::Plan;
 
 /// The system's configuration file.
@@ -79,6 +82,7 @@ pub(crate) fn start(args: Vec<OsString>) -> Result<Start, Failed> {
         return Err(Failed);
     }
     refuse_what_is_missing(&invocation).map_err(fatal)?;
+    refuse_owner_without_socket(&invocation, &configuration).map_err(fatal)?;
     let mut plan = plan(&invocation, configuration);
     lead_to_gate(&mut plan, &args).map_err(fatal)?;
     Ok(Start::Connect(Box::new(plan)))
@@ -208,6 +212,24 @@ fn refuse_what_is_missing(invocation: &Invocation) -> Result<(), String> {
     }
 }
 
+/// TargetOwner is enforced wherever something is reached, or nothing is.
+fn refuse_owner_without_socket(invocation: &Invocation, configuration: &Configuration) -> Result<(), String> {
+    let settings = &configuration.settings;
+    if settings.target_owner.is_none() {
+        return Ok(());
+    }
+    if matches!(invocation.control, Some(ControlCommand::Forward | ControlCommand::Proxy)) {
+        return Err("TargetOwner is the master's to enforce: give it to the master".to_owned());
+    }
+    let ports = |target: &Target| !matches!(target, Target::Unix(_));
+    let local = settings.local_forwards.0.iter().any(|forward| ports(&forward.target));
+    let stdio = configuration.stdio_forward.as_ref().is_some_and(ports);
+    if local || stdio || !settings.dynamic_forwards.0.is_empty() {
+        return Err(NO_PORTS.to_owned());
+    }
+    Ok(())
+}
+
 /// `Via gate`: what is run to reach it, and that there is something to do there.
 fn lead_to_gate(plan: &mut Plan, args: &[OsString]) -> Result<(), String> {
     let settings = &plan.configuration.settings;
@@ -241,6 +263,7 @@ fn plan(invocation: &Invocation, configuration: Configuration) -> Plan {
         config_file,
         verbosity: invocation.verbosity,
         far_command: None,
+        notices: Notices::default(),
         logs_to_stderr: invocation.log_file.is_none() && !invocation.syslog,
         home: ThisMachine.home(None).unwrap_or_default(),
         configuration,

@@ -16,6 +16,7 @@
 //! | `ordinary` | the server of a user without rights and without a configuration |
 //! | `gate` | the gate behind stock sshd: policy, peers, endings, hostile near ends |
 //! | `programs` | git, rsync, psql, curl and nginx over our client; a second user at its port |
+//! | `share` | `share` and `attach`, what is asked before anybody connects, and whose socket it is |
 //! | `recipes` | the command lines that this project exists for, word for word |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -220,7 +220,7 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
     };
     assert_eq!(said("host", "Host other\n KnownHostsCommand x\n"), []);
     assert_eq!(
-        said("host", "KnownHostsCommand none\nRevokedHostKeys none\nTunnel no\nForwardProbe no\n"),
+        said("host", "KnownHostsCommand none\nRevokedHostKeys none\nTunnel no\nForwardProbe connect\n"),
         []
     );
     assert_eq!(said("-o KnownHostsCommand=none host", "KnownHostsCommand x\n"), []);
@@ -229,9 +229,7 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
         "user line 1: ProxyUseFdpass is not implemented: the proxy command must carry the data itself";
     assert_eq!(said("host", text), [(Severity::Refuse, expected.to_owned())]);
     for refused in [
-        "ForwardProbe permission",
         "Reconnect yes",
-        "TargetOwner bob",
         "CanonicalizeHostname yes",
         "ProxyUseFdpass yes",
         "Tunnel yes",
