@@ -112,12 +112,22 @@ fn what_comes_with_the_request_gets_through_and_ends_are_carried() {
     let [high, low] = service.to_be_bytes();
     for port in [here, there] {
         wait_until("the listener", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.write_all(&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, high, low]).unwrap();
-        stream.write_all(b"early").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert_eq!(back, b"\x05\0\x05\0\0\x01\0\0\0\0\0\0it:early");
+        // Often, and many at once: request, data and end arrive together as well as one by one.
+        for _ in 0..20 {
+            let streams: Vec<_> = (0..20)
+                .map(|_| {
+                    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                    stream.write_all(&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, high, low]).unwrap();
+                    stream.write_all(b"early").unwrap();
+                    stream.shutdown(std::net::Shutdown::Write).unwrap();
+                    stream
+                })
+                .collect();
+            for mut stream in streams {
+                let mut back = Vec::new();
+                stream.read_to_end(&mut back).unwrap();
+                assert_eq!(back, b"\x05\0\x05\0\0\x01\0\0\0\0\0\0it:early");
+            }
+        }
     }
 }

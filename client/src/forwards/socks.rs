@@ -127,6 +127,8 @@ pub(crate) struct Remotes(HashMap<ChannelId, Remote>);
 
 struct Remote {
     state: State,
+    /// It says no more than what waits.
+    ended: bool,
     /// To be sent before anything else.
     out: Vec<u8>,
 }
@@ -153,7 +155,7 @@ impl Remotes {
     /// A channel from a listener of the server's, with a pump without descriptors.
     pub(crate) fn opened(&mut self, channel: ChannelId) {
         let state = State::Talking(Dialogue::default());
-        self.0.insert(channel, Remote { state, out: Vec::new() });
+        self.0.insert(channel, Remote { state, ended: false, out: Vec::new() });
     }
 
     /// The channel is gone.
@@ -161,12 +163,10 @@ impl Remotes {
         self.0.remove(&channel);
     }
 
-    /// The client says no more. It can have no request any more if it has not made one.
+    /// The client says no more. What it has said before may hold its request still.
     pub(crate) fn ended(&mut self, channel: ChannelId) {
-        if let Some(remote) = self.0.get_mut(&channel)
-            && matches!(remote.state, State::Talking(_))
-        {
-            remote.state = State::Closing;
+        if let Some(remote) = self.0.get_mut(&channel) {
+            remote.ended = true;
         }
     }
 
@@ -207,6 +207,8 @@ impl Remote {
         let mut step = None;
         while let State::Talking(dialogue) = &mut self.state {
             match dialogue.read(session.waiting(channel)) {
+                // It can have no request any more.
+                Progress::Incomplete if self.ended => self.state = State::Closing,
                 Progress::Incomplete => break,
                 Progress::Answer { consumed, answer } => {
                     session.take_waiting(channel, consumed)?;
