@@ -18,6 +18,7 @@ use crate::jobs::{Job, Jobs};
 use crate::login::{Lasting, Login};
 use crate::messages::{self, Stage};
 use crate::plan::Plan;
+use crate::reconnect::Kept;
 use crate::trust::{self, Judgement, Learner, Trust};
 use crate::watched::Watched;
 
@@ -27,6 +28,8 @@ pub(crate) struct Application {
     jobs: Jobs,
     /// None behind a proxy.
     address: Option<SocketAddr>,
+    /// Of the logins before.
+    kept: Kept,
     stage: Stage,
     host_key: Option<(HostKeyQuestion, Job<Option<Judgement>>)>,
     /// What the server showed first, and how far it is trusted.
@@ -39,11 +42,12 @@ pub(crate) struct Application {
 
 impl Application {
     /// For a connection that has just been made.
-    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, address: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, address: Option<SocketAddr>, kept: Kept) -> Self {
         Application {
             plan,
             jobs,
             address,
+            kept,
             stage: Stage::Banner,
             host_key: None,
             trusted: None,
@@ -87,6 +91,24 @@ impl Application {
     /// The channel that is joined to our standard streams.
     pub(crate) fn main_channel(&self) -> Option<ChannelId> {
         self.login.as_ref()?.main_channel()
+    }
+
+    /// The plain key of the host, if it is fully trusted.
+    pub(crate) fn host_key(&self) -> Option<Vec<u8>> {
+        let (offer, _) = self.trusted.as_ref().filter(|(_, judgement)| judgement.trust == Trust::Full)?;
+        trust::plain_key(offer)
+    }
+
+    /// Whether this ends with the connection, whatever ends it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.login.as_ref().is_some_and(Login::is_stopped)
+    }
+
+    /// The connection is lost and will be made again: what is to be kept for then.
+    pub(crate) fn leave(self, lasting: &mut Lasting, now: Instant) {
+        if let Some(login) = self.login {
+            login.leave(lasting, now);
+        }
     }
 
     /// What still writes to our standard streams, and what has to wait for that.
@@ -139,7 +161,8 @@ impl Application {
             return session.conn.accept_host_key(question);
         }
         let (plan, offer, address) = (Arc::clone(&self.plan), question.offer.clone(), self.address);
-        match self.jobs.start(move || trust::decide(&plan, &offer, address)) {
+        let before = self.kept.host_key.clone();
+        match self.jobs.start(move || trust::decide(&plan, &offer, address, before.as_deref())) {
             Ok(job) => self.host_key = Some((question, job)),
             // The question is dropped, and so the key refused.
             Err(e) => log::error!("cannot start a thread: {e}"),
@@ -179,8 +202,8 @@ impl Application {
             session_id: session_id.to_vec(),
             signature: offer.signature.clone(),
         });
-        let authenticator = Authenticator::new(Arc::clone(&self.plan), self.jobs.clone(), *trust, binding);
-        self.authenticator = Some(authenticator);
+        let (plan, jobs, unlocked) = (Arc::clone(&self.plan), self.jobs.clone(), self.kept.unlocked.clone());
+        self.authenticator = Some(Authenticator::new(plan, jobs, *trust, binding, unlocked));
     }
 
     fn warn_of_weak_exchange(&self, negotiated: &Negotiated) {
@@ -201,7 +224,12 @@ impl Application {
     }
 
     fn logged_in(&mut self, session: &mut Session) {
-        self.authenticator = None;
+        let typed = self.authenticator.take().is_some_and(|authenticator| authenticator.was_typed());
+        if typed && self.plan.reconnects() {
+            log::warn!(
+                "Reconnect: what was typed to log in is not kept; without a key a lost connection is the end."
+            );
+        }
         self.stage = Stage::Session;
         let host = self.plan.host();
         match self.address {

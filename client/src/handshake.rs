@@ -6,7 +6,7 @@ use mio::Registry;
 use sockward_config::ssh::Settings;
 use sockward_crypto::SystemRandom;
 use sockward_drive::{Net, Session};
-use sockward_proto::{Algorithms, Config, Connection, KeepAlive, RekeyLimit};
+use sockward_proto::{Algorithms, Config, Connection, RekeyLimit};
 
 use crate::plan::Plan;
 use crate::{VERSION, trust};
@@ -30,7 +30,7 @@ pub(crate) fn start(
     log::debug!("Local version string {identification}");
     let mut config = Config::client(identification.into_bytes(), algorithms);
     config.rekey_limit = rekey_limit(settings);
-    config.keep_alive = keep_alive(settings);
+    config.keep_alive = plan.keep_alive();
     let mut conn = Connection::new(config, Box::new(SystemRandom::new()), now).map_err(|e| e.to_string())?;
     conn.set_user(plan.configuration.user.as_bytes());
     let configuration = &plan.configuration;
@@ -50,31 +50,19 @@ fn rekey_limit(settings: &Settings) -> RekeyLimit {
     }
 }
 
-pub(crate) fn keep_alive(settings: &Settings) -> Option<KeepAlive> {
-    let interval = Duration::from_secs(settings.server_alive_interval.0.into());
-    // OpenSSH gives up at once with a count of 0, where ours would never.
-    let count_max = settings.server_alive_count_max.max(1);
-    (!interval.is_zero()).then_some(KeepAlive { interval, count_max })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sockward_proto::KeepAlive;
 
     #[test]
     fn limits_are_those_of_the_configuration() {
-        let settings = crate::testing::settings(&[
-            "-o",
-            "RekeyLimit=1M 30",
-            "-o",
-            "ServerAliveInterval=5",
-            "-o",
-            "ServerAliveCountMax=2",
-        ]);
-        let limit = rekey_limit(&settings);
+        let limits = ["-oRekeyLimit=1M 30", "-oServerAliveInterval=5", "-oServerAliveCountMax=2"];
+        let plan = crate::testing::plan(&limits);
+        let limit = rekey_limit(&plan.configuration.settings);
         assert_eq!((limit.bytes, limit.time), (Some(1 << 20), Some(Duration::from_secs(30))));
         let alive = KeepAlive { interval: Duration::from_secs(5), count_max: 2 };
-        assert_eq!(keep_alive(&settings), Some(alive));
-        assert_eq!(keep_alive(&crate::testing::settings(&[])), None);
+        assert_eq!(plan.keep_alive(), Some(alive));
+        assert_eq!(crate::testing::plan(&[]).keep_alive(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The ssh side: `sockward ssh`, with ssh(1)'s command line, ssh_config(5) and messages.
 //!
 //! ```text
-//!   start ─▶ Plan ─▶ process: one loop ──▶ connect, proxy ─▶ Session (drive, proto)
+//!   start ─▶ Plan ─▶ process: one loop ──▶ connect, proxy ─▶ Session (drive, proto) ─▶ lost? reconnect
 //!                       │                                       │ events
 //!                       │                                       ▼
 //!                       │                                  application ──▶ trust         is it the right host?
@@ -29,6 +29,7 @@ mod plan;
 mod process;
 mod prompt;
 mod proxy;
+mod reconnect;
 mod sessions;
 mod start;
 mod stdio;

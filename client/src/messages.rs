@@ -160,6 +160,11 @@ fn sanitized(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Text of the server's in a line of ours.
+pub(crate) fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(&sanitized(text)).replace(['\n', '\r', '\t'], " ")
+}
+
 fn octal(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
         out.extend(format!("\\{byte:03o}").into_bytes());

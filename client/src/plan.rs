@@ -7,7 +7,8 @@ use sockward_config::ssh::{Configuration, ControlCommand, SessionType, Via};
 
 use crate::notice::Notices;
 
-/// What is to be done. It does not change during the run.
+/// What is to be done. It does not change during the run; connecting again has one of its own (`reconnect.rs`).
+#[derive(Clone)]
 pub(crate) struct Plan {
     /// All keywords, and what they led to.
     pub(crate) configuration: Configuration,

@@ -1,5 +1,5 @@
 //! The client's loop: one poller for the network, forwarded connections, listeners, signals and jobs. Makes the
-//! connection, gives it its turns, and ends the program as ssh ends.
+//! connection, gives it its turns, makes it again if that is wanted, and ends the program as ssh ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,18 +11,22 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use sockward_drive::{Buffers, End, Env, Net, Session, Status, Subject};
 use sockward_sys::signal::{Signal, Signals};
+use sockward_sys::spawn::Child;
 use sockward_sys::{limits, terminal};
 
 use crate::application::Application;
+use crate::authenticate::Unlocked;
 use crate::background::{Background, Beside};
 use crate::connect::{Connector, Step};
 use crate::control::client::{self, Attempt};
 use crate::control::master::Master;
 use crate::forwards::local::Listeners;
+use crate::gate::Meeting;
 use crate::jobs::{Job, Jobs};
 use crate::login::Lasting;
 use crate::plan::Plan;
 use crate::proxy::{self, Proxy};
+use crate::reconnect::{self, Kept, Reconnect};
 use crate::trust::Learner;
 use crate::watched::Watched;
 use crate::{FAILURE, gate, handshake, messages};
@@ -47,6 +51,11 @@ struct Process {
     jobs: Jobs,
     signals: Signals,
     lasting: Lasting,
+    /// Whether a lost connection is made again, and how far that is.
+    reconnect: Option<Reconnect>,
+    kept: Kept,
+    /// Proxy commands of connections before, until they have ended.
+    retired: Vec<Child>,
     stage: Stage,
 }
 
@@ -54,8 +63,12 @@ struct Process {
 enum Stage {
     /// On its way.
     Connecting(Connector),
+    /// On its way to a gate; until then, if that matters.
+    Meeting(Box<Meeting>, Option<Instant>),
     /// There.
     Connected(Box<Connected>),
+    /// Lost: the next attempt is made then.
+    Away(Instant),
     /// Gone: the last bytes reach the standard streams.
     Over,
 }
@@ -67,6 +80,17 @@ struct Connected {
     address: Option<SocketAddr>,
     /// ConnectTimeout: until then the server must have shown its key.
     deadline: Option<Instant>,
+    /// Until then the server must have let us in.
+    limit: Option<Instant>,
+}
+
+impl Connected {
+    /// When it is too late for what has not happened yet.
+    fn too_late_at(&self) -> Option<Instant> {
+        let silence = self.deadline.filter(|_| !self.app.has_met_the_server());
+        let limit = self.limit.filter(|_| !self.app.is_logged_in());
+        [silence, limit].into_iter().flatten().min()
+    }
 }
 
 /// What a turn came to.
@@ -132,13 +156,22 @@ impl Process {
         if let Err(e) = limits::raise_nofile().and_then(|_| limits::no_core_files()) {
             log::debug!("cannot set limits: {e}");
         }
+        let unlocked = Unlocked::keeping(plan.reconnects());
         let mut process = Process {
+            reconnect: Reconnect::of(&plan),
+            kept: Kept { host_key: None, unlocked },
+            retired: Vec::new(),
             plan: Arc::new(plan),
             poll,
             buffers: Buffers::default(),
             jobs,
             signals,
-            lasting: Lasting { listeners: Listeners::default(), background, control: Master::default() },
+            lasting: Lasting {
+                listeners: Listeners::default(),
+                background,
+                control: Master::default(),
+                held: None,
+            },
             stage: Stage::Over,
         };
         process.connect()?;
@@ -147,9 +180,12 @@ impl Process {
 
     /// Sets out for the server.
     fn connect(&mut self) -> io::Result<()> {
+        let token = Watched::Connector.token();
         if self.plan.is_via_gate() {
-            let (net, proxy) = gate::start(&self.plan, &self.signals).map_err(io::Error::other)?;
-            return self.begin_behind_gate(net, proxy);
+            let meeting =
+                Meeting::start(&self.plan, self.poll.registry(), token).map_err(io::Error::other)?;
+            self.stage = Stage::Meeting(Box::new(meeting), self.limit());
+            return Ok(());
         }
         if self.plan.has_proxy() {
             let (net, proxy) = proxy::start(&self.plan, &self.jobs).map_err(io::Error::other)?;
@@ -157,7 +193,6 @@ impl Process {
             let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
             return self.begin(net, Some(proxy), None, deadline);
         }
-        let token = Watched::Connector.token();
         self.stage = Stage::Connecting(Connector::new(Arc::clone(&self.plan), &self.jobs, token)?);
         Ok(())
     }
@@ -173,19 +208,28 @@ impl Process {
         let now = Instant::now();
         let session = handshake::start(&self.plan, net, SESSION, self.poll.registry(), now);
         let session = session.map_err(io::Error::other)?;
-        let app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), address);
-        let connected = Connected { session, app, proxy, address, deadline };
+        let app = self.application(address);
+        let connected = Connected { session, app, proxy, address, deadline, limit: self.limit() };
         self.stage = Stage::Connected(Box::new(connected));
         Ok(())
     }
 
+    fn application(&self, address: Option<SocketAddr>) -> Application {
+        Application::new(Arc::clone(&self.plan), self.jobs.clone(), address, self.kept.clone())
+    }
+
+    /// Until when an attempt that begins now may take.
+    fn limit(&self) -> Option<Instant> {
+        self.reconnect.as_ref()?.limit(Instant::now())
+    }
+
     /// The gate is reached: there is nothing before the connection layer.
     fn begin_behind_gate(&mut self, net: Net, proxy: Proxy) -> io::Result<()> {
-        let keep_alive = handshake::keep_alive(&self.plan.configuration.settings);
-        let session = gate::session(net, SESSION, keep_alive, self.poll.registry())?;
-        let mut app = Application::new(Arc::clone(&self.plan), self.jobs.clone(), None);
+        let session = gate::session(net, SESSION, self.plan.keep_alive(), self.poll.registry())?;
+        let mut app = self.application(None);
         app.behind_gate();
-        let connected = Connected { session, app, proxy: Some(proxy), address: None, deadline: None };
+        let proxy = Some(proxy);
+        let connected = Connected { session, app, proxy, address: None, deadline: None, limit: None };
         self.stage = Stage::Connected(Box::new(connected));
         Ok(())
     }
@@ -223,16 +267,24 @@ impl Process {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match &self.stage {
-            Stage::Connecting(connector) => connector.deadline(),
+        let (stage, other) = match &self.stage {
+            Stage::Connecting(connector) => (connector.deadline(), None),
+            Stage::Meeting(meeting, limit) => (meeting.deadline(), *limit),
             Stage::Connected(connected) => {
-                let silence = connected.deadline.filter(|_| !connected.app.has_met_the_server());
-                let session = connected.session.deadline();
-                let all = [session, connected.app.deadline(), self.lasting.listeners.deadline(), silence];
-                all.into_iter().flatten().min()
+                let all = [connected.session.deadline(), connected.app.deadline()];
+                (all.into_iter().flatten().min(), connected.too_late_at())
             }
-            Stage::Over => None,
-        }
+            Stage::Away(until) => (Some(*until), None),
+            Stage::Over => (None, None),
+        };
+        let listeners = &self.lasting.listeners;
+        let listeners = if self.is_away() { listeners.hold_deadline() } else { listeners.deadline() };
+        [stage, other, listeners].into_iter().flatten().min()
+    }
+
+    /// Whether there was a connection and is none.
+    fn is_away(&self) -> bool {
+        self.reconnect.as_ref().is_some_and(Reconnect::is_away)
     }
 
     /// Notes what the poller says, for the turn.
@@ -264,17 +316,20 @@ impl Process {
         while let Some(signal) = self.signals.next()? {
             let connected = match &mut self.stage {
                 Stage::Connected(connected) => Some(&mut **connected),
-                Stage::Connecting(_) | Stage::Over => None,
+                Stage::Connecting(_) | Stage::Meeting(..) | Stage::Away(_) | Stage::Over => None,
             };
+            let established = self.reconnect.as_ref().is_some_and(Reconnect::is_established);
             match (signal, connected) {
                 (Signal::WindowChange | Signal::Child, Some(connected)) => {
                     // An error has ended the connection, which the turn finds out.
                     let _ = connected.app.window_changed(&mut connected.session);
                 }
                 (Signal::WindowChange | Signal::Child, None) => {}
-                (_, connected) if connected.as_ref().is_none_or(|c| !c.app.is_logged_in()) => {
+                (_, connected)
+                    if !established && connected.as_ref().is_none_or(|c| !c.app.is_logged_in()) =>
+                {
                     terminal::restore_all();
-                    drop(connected.and_then(|connected| connected.proxy.take()));
+                    self.stage = Stage::Over;
                     signal.end_process();
                 }
                 (Signal::Terminate, _) if !self.plan.has_session() => {
@@ -291,48 +346,144 @@ impl Process {
     }
 
     fn turn(&mut self, now: Instant) -> io::Result<Turn> {
+        let more = self.is_away() && self.lasting.listeners.hold(now);
+        match self.step(now)? {
+            Turn::Idle if more => Ok(Turn::Busy),
+            turn => Ok(turn),
+        }
+    }
+
+    fn step(&mut self, now: Instant) -> io::Result<Turn> {
         match &mut self.stage {
             Stage::Connecting(connector) => match connector.step(self.poll.registry(), now) {
                 Step::Waiting => Ok(Turn::Idle),
-                Step::Failed => Ok(Turn::End(FAILURE)),
+                Step::Failed => self.failed(now),
                 Step::Connected { socket, address, deadline } => {
-                    self.begin(Net::socket(socket), None, Some(address), deadline)?;
-                    Ok(Turn::Busy)
+                    let begun = self.begin(Net::socket(socket), None, Some(address), deadline);
+                    self.begun(begun, now)
                 }
             },
+            Stage::Meeting(meeting, limit) => match meeting.step(now) {
+                Ok(false) if limit.is_none_or(|at| now < at) => Ok(Turn::Idle),
+                Ok(false) => {
+                    log::error!("no gate answered in time");
+                    self.failed(now)
+                }
+                Ok(true) => {
+                    let Stage::Meeting(meeting, _) = std::mem::replace(&mut self.stage, Stage::Over) else {
+                        return Ok(Turn::Idle);
+                    };
+                    let (net, proxy) = meeting.into_stream(self.poll.registry());
+                    let begun = self.begin_behind_gate(net, proxy);
+                    self.begun(begun, now)
+                }
+                Err(why) => self.begun(Err(io::Error::other(why)), now),
+            },
             Stage::Connected(_) => self.work(now),
+            Stage::Away(until) if now < *until => Ok(Turn::Idle),
+            Stage::Away(_) => {
+                let begun = self.connect();
+                self.begun(begun, now)
+            }
             Stage::Over => Ok(Turn::End(FAILURE)),
         }
     }
 
+    /// An attempt has got one step further, or not.
+    fn begun(&mut self, begun: io::Result<()>, now: Instant) -> io::Result<Turn> {
+        match begun {
+            Ok(()) => Ok(Turn::Busy),
+            Err(e) if self.is_away() => {
+                log::error!("{e}");
+                self.failed(now)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// An attempt has failed; why has been said.
+    fn failed(&mut self, now: Instant) -> io::Result<Turn> {
+        if self.is_away() {
+            self.leave(now);
+            return Ok(Turn::Idle);
+        }
+        self.finish(FAILURE, Haste::Yes).map(Turn::End)
+    }
+
     fn work(&mut self, now: Instant) -> io::Result<Turn> {
         let Stage::Connected(connected) = &mut self.stage else { return Ok(Turn::Idle) };
-        let Connected { session, app, deadline, address, .. } = &mut **connected;
-        let mut env = Env { registry: self.poll.registry(), buffers: &mut self.buffers, now };
-        if deadline.is_some_and(|at| at <= now) && !app.has_met_the_server() {
-            messages::too_late(*address);
-            return self.finish(FAILURE, Haste::Yes).map(Turn::End);
+        if connected.too_late_at().is_some_and(|at| at <= now) {
+            messages::too_late(connected.address);
+            return self.failed(now);
         }
+        let Connected { session, app, .. } = &mut **connected;
+        let mut env = Env { registry: self.poll.registry(), buffers: &mut self.buffers, now };
         let result = session.work(&mut env, app).and_then(|status| {
             // What the events led to; what it has to say to the server goes out with the next work.
             let turned = app.turn(session, &mut env, &mut self.lasting);
             turned.map(|()| status).map_err(End::Protocol)
         });
+        if let Some(reconnect) = self.reconnect.as_mut().filter(|_| app.is_logged_in())
+            && reconnect.arrived(now, self.plan.host())
+        {
+            self.kept.host_key = app.host_key();
+        }
         if let Some(exit) = app.exit() {
             return self.finish(exit, Haste::No).map(Turn::End);
         }
         match result {
             Ok(Status::Idle) if !session.can_flush() => Ok(Turn::Idle),
             Ok(Status::Idle | Status::Busy) => Ok(Turn::Busy),
-            Err(end) => {
-                if self.plan.is_via_gate() {
-                    messages::gate_ended(&end, self.plan.host());
-                } else {
-                    messages::ended(&end, app.stage(), self.plan.host(), *address);
-                }
-                self.finish(FAILURE, Haste::No).map(Turn::End)
-            }
+            Err(end) => self.ended(&end, now),
         }
+    }
+
+    /// The connection has ended without anybody here wanting it.
+    fn ended(&mut self, end: &End, now: Instant) -> io::Result<Turn> {
+        let Stage::Connected(connected) = &self.stage else { return Ok(Turn::Idle) };
+        let (app, host) = (&connected.app, self.plan.host());
+        let again = self.reconnect.as_ref().is_some_and(Reconnect::is_established)
+            && !app.is_stopped()
+            && !reconnect::is_final(end, app.stage());
+        if again && app.is_logged_in() {
+            reconnect::say_lost(end, host);
+        } else if self.plan.is_via_gate() {
+            messages::gate_ended(end, host);
+        } else {
+            messages::ended(end, app.stage(), host, connected.address);
+        }
+        if again {
+            self.leave(now);
+            return Ok(Turn::Idle);
+        }
+        self.finish(FAILURE, Haste::No).map(Turn::End)
+    }
+
+    /// The connection is lost, or an attempt to make it again has failed: what is left of it goes, and after a pause
+    /// there is another attempt.
+    fn leave(&mut self, now: Instant) {
+        // One that had the time of an attempt to end and did not is ended.
+        self.retired.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        for child in &self.retired {
+            let _ = child.kill();
+        }
+        let proxy = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Connected(connected) => {
+                let Connected { mut session, app, proxy, .. } = *connected;
+                // A last word, if one is due and goes out at once.
+                session.flush_last();
+                app.leave(&mut self.lasting, now);
+                proxy
+            }
+            Stage::Meeting(meeting, _) => Some(meeting.into_proxy()),
+            Stage::Connecting(_) | Stage::Away(_) | Stage::Over => None,
+        };
+        self.retired.extend(proxy.and_then(Proxy::retire));
+        let Some(reconnect) = &mut self.reconnect else { return };
+        if let Some(again) = reconnect.plan() {
+            self.plan = Arc::new(again);
+        }
+        self.stage = Stage::Away(reconnect.leave(now, self.plan.host()));
     }
 
     // ---- the end ----

@@ -28,6 +28,19 @@ pub(crate) enum Proxy {
 }
 
 impl Proxy {
+    /// Another connection will be made: the command is told to end, and handed back to be waited for.
+    pub(crate) fn retire(mut self) -> Option<Child> {
+        match &mut self {
+            Proxy::Command(child) => {
+                let child = child.take()?;
+                // One that is gone already needs no signal.
+                let _ = child.signal(HANGUP);
+                Some(child)
+            }
+            Proxy::OwnStreams(_) => None,
+        }
+    }
+
     /// The connection is over: the command ends, too. What still writes the last bytes is handed back.
     pub(crate) fn end(&mut self) -> Option<Job<()>> {
         match self {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sockward_crypto::keyfile::{self, FILE_MAX, KeyFileError};
 use sockward_crypto::{KeyOrCert, PrivateKey, parse_public_line};
@@ -12,6 +13,7 @@ use sockward_sys::file::{Links, open_regular, read_open, read_small};
 use sockward_sys::identity;
 use zeroize::Zeroizing;
 
+use super::unlocked::Unlocked;
 use crate::prompt::{self, Echo};
 
 /// The public half that belongs to a file: in it, in the one beside it with `.pub`, or in the clear part of a private
@@ -50,8 +52,25 @@ pub(super) struct Passphrases {
     pub(super) by_user: bool,
 }
 
-/// Reads a private key. `None`: it cannot be used, and why has been said.
-pub(super) fn load_private(path: &Path, passphrases: Passphrases) -> Option<PrivateKey> {
+/// A private key, from memory if it was unlocked before. `None`: it cannot be used, and why has been said.
+pub(super) fn load_private(
+    path: &Path,
+    passphrases: Passphrases,
+    unlocked: &Unlocked,
+) -> Option<Arc<PrivateKey>> {
+    if let Some(key) = unlocked.find(path) {
+        return Some(key);
+    }
+    let (key, typed) = unlock(path, passphrases)?;
+    let key = Arc::new(key);
+    if typed {
+        unlocked.note(path, &key);
+    }
+    Some(key)
+}
+
+/// Reads a private key, and tells whether a passphrase was typed for it.
+fn unlock(path: &Path, passphrases: Passphrases) -> Option<(PrivateKey, bool)> {
     let shown = path.display();
     let text = match read_private(path) {
         Ok(text) => text,
@@ -73,7 +92,7 @@ pub(super) fn load_private(path: &Path, passphrases: Passphrases) -> Option<Priv
     let mut passphrase: Option<prompt::Answer> = None;
     for tries_left in (0..=passphrases.tries).rev() {
         match keyfile::parse(&text, passphrase.as_ref().map(|p| p.as_slice())) {
-            Ok((key, _comment)) => return Some(key),
+            Ok((key, _comment)) => return Some((key, passphrase.is_some())),
             Err(KeyFileError::NeedsPassphrase | KeyFileError::WrongPassphrase) if tries_left > 0 => {
                 if passphrase.is_some() {
                     log::trace!("bad passphrase given, try again...");
@@ -141,9 +160,10 @@ mod tests {
 
         let passphrases = Passphrases { tries: 0, by_user: true };
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-        assert!(load_private(&path, passphrases).is_none());
+        let load = || load_private(&path, passphrases, &Unlocked::default());
+        assert!(load().is_none());
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        assert_eq!(load_private(&path, passphrases).unwrap().public(), one.public());
+        assert_eq!(load().unwrap().public(), one.public());
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

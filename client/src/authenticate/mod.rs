@@ -12,6 +12,7 @@ mod agent;
 mod identities;
 mod key_files;
 mod methods;
+mod unlocked;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use sockward_proto::event::Prompts;
 use sockward_proto::{Connection, Result};
 
 pub(crate) use agent::Binding;
+pub(crate) use unlocked::Unlocked;
 
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
@@ -45,6 +47,7 @@ pub(crate) struct Authenticator {
     jobs: Jobs,
     methods: Methods,
     binding: Option<Binding>,
+    unlocked: Unlocked,
     /// The server's last list of methods.
     list: String,
     identities: Option<Identities>,
@@ -60,7 +63,7 @@ enum Waiting {
     Server,
     Identities(Job<Identities>),
     /// A private key without a known public half.
-    Private(Job<Option<PrivateKey>>),
+    Private(Job<Option<Arc<PrivateKey>>>),
     Signature(Box<Signing>, Job<io::Result<Option<Vec<u8>>>>),
     Password(Job<Option<Answer>>),
     Responses(Job<Vec<Answer>>),
@@ -74,13 +77,20 @@ struct Signing {
 }
 
 impl Authenticator {
-    pub(crate) fn new(plan: Arc<Plan>, jobs: Jobs, trust: Trust, binding: Option<Binding>) -> Self {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        jobs: Jobs,
+        trust: Trust,
+        binding: Option<Binding>,
+        unlocked: Unlocked,
+    ) -> Self {
         let methods = Methods::new(&plan.configuration.settings, trust);
         Authenticator {
             plan,
             jobs,
             methods,
             binding,
+            unlocked,
             list: String::new(),
             identities: None,
             waiting: Waiting::Server,
@@ -107,6 +117,11 @@ impl Authenticator {
         log::debug!("Authentications that can continue: {list}");
         self.list = list;
         self.next(conn)
+    }
+
+    /// Whether what let us in was typed: it cannot be given again without asking.
+    pub(crate) fn was_typed(&self) -> bool {
+        matches!(self.methods.current(), Some(Method::Password | Method::KeyboardInteractive))
     }
 
     /// Tries the next thing.
@@ -159,7 +174,8 @@ impl Authenticator {
             let Some(key) = &identity.key else {
                 log::debug!("Trying private key: {}", identity.name.display());
                 let (path, passphrases) = (identity.name.clone(), self.passphrases(&identity));
-                let load = move || load_private(&path, passphrases);
+                let unlocked = self.unlocked.clone();
+                let load = move || load_private(&path, passphrases, &unlocked);
                 return Ok(self.begin(load, Waiting::Private));
             };
             log::debug!("Offering public key: {identity}");
@@ -218,10 +234,13 @@ impl Authenticator {
         let agent = identities.agent.clone().filter(|_| signer.in_agent);
         let passphrases = self.passphrases(&signer);
         let work = {
-            let key = key.clone();
+            let (key, unlocked) = (key.clone(), self.unlocked.clone());
             move || match agent {
                 Some(agent) => by_agent(&agent, &signer, &key, &data, algorithm).map(Some),
-                None => by_file(&signer, passphrases, &key, &data, algorithm),
+                None => {
+                    let private = load_private(&signer.name, passphrases, &unlocked);
+                    private.map_or(Ok(None), |private| by_file(&signer, &private, &key, &data, algorithm))
+                }
             }
         };
         let signing = Box::new(Signing { identity, algorithm, blob: key.blob().to_vec() });
@@ -323,7 +342,7 @@ impl Authenticator {
     }
 
     /// A private key whose public half was not known has been read: it signs without a query.
-    fn loaded(&mut self, conn: &mut Connection, private: Option<PrivateKey>) -> Result<Progress> {
+    fn loaded(&mut self, conn: &mut Connection, private: Option<Arc<PrivateKey>>) -> Result<Progress> {
         let Some(private) = private else { return self.next(conn) };
         let key = KeyOrCert::Key(private.public().clone());
         let required = self.plan.configuration.settings.required_rsa_size;
@@ -391,12 +410,11 @@ fn by_agent(
 /// A signature by a key file. `None`: it cannot be used, and why has been said.
 fn by_file(
     signer: &Identity,
-    passphrases: Passphrases,
+    private: &PrivateKey,
     key: &KeyOrCert,
     data: &[u8],
     algorithm: KeyAlgorithm,
 ) -> io::Result<Option<Vec<u8>>> {
-    let Some(private) = load_private(&signer.name, passphrases) else { return Ok(None) };
     if private.public() != key.public_key() {
         log::error!("private key {} contents do not match public", signer.name.display());
         return Ok(None);

@@ -34,7 +34,10 @@ impl Plan {
 
     /// For the process that keeps a connection that persists: no session, nothing of the standard streams.
     pub(crate) fn keep_connection_only(&mut self) {
+        // What was there for a session ends with the connection, as the session does.
+        let reconnects = self.reconnects();
         let settings = &mut self.configuration.settings;
+        settings.reconnect = reconnects;
         settings.session_type = SessionType::None;
         settings.stdin_null = true;
         self.configuration.stdio_forward = None;

@@ -1,5 +1,5 @@
 //! Listeners on this machine (`-L`, `-D`): ports and sockets. They outlive a connection: whoever connects while there is
-//! none, or while no more channels can be opened, waits in the backlog.
+//! none is held (`waiting.rs`); while no more channels can be opened, the backlog holds him.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +17,7 @@ use sockward_sys::unix::{BirthError, Newborn, Occupant};
 use sockward_sys::{tcp, unix};
 
 use super::guard::Guard;
+use super::waiting::{Pending, Waiting};
 use crate::connect::{family, reason};
 use crate::plan::Plan;
 use crate::watched::Watched;
@@ -30,12 +31,18 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(500);
 /// How many that may not come are sent away before others of the loop have their turn.
 const REFUSALS_AT_ONCE: u32 = 64;
 
+/// How many are taken to wait before others of the loop have their turn.
+const HELD_AT_ONCE: u32 = 64;
+
 /// All listeners.
 #[derive(Default)]
 pub(crate) struct Listeners {
     /// By number; none where one has been closed.
     open: Vec<Option<Listener>>,
     paused_until: Option<Instant>,
+    waiting: Waiting,
+    /// How long they wait; no limit where there is none.
+    patience: Option<Duration>,
 }
 
 struct Listener {
@@ -61,11 +68,6 @@ pub(crate) struct Accepted {
 }
 
 impl Listeners {
-    /// Whether any forwarding listens.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.iter().flatten().next().is_none()
-    }
-
     /// Binds one forwarding's listener, on all addresses that it means. False: it cannot be, and why has been said.
     pub(crate) fn bind(&mut self, forward: &Forward, plan: &Plan, registry: &Registry) -> bool {
         let (sockets, guard) = match &forward.listen {
@@ -101,7 +103,9 @@ impl Listeners {
     pub(crate) fn stop(&mut self, forward: &Forward) -> bool {
         let had = self.has(forward);
         for slot in &mut self.open {
-            slot.take_if(|listener| *listener.forward == *forward);
+            if let Some(listener) = slot.take_if(|listener| *listener.forward == *forward) {
+                self.waiting.forget(&listener.forward);
+            }
         }
         had
     }
@@ -113,13 +117,56 @@ impl Listeners {
         }
     }
 
-    /// When to ask [`Self::accept`] again although nothing happened.
+    /// When to ask [`Self::next`] again although nothing happened.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.paused_until.filter(|_| self.open.iter().flatten().any(|listener| listener.ready))
+        self.paused_until.filter(|_| self.is_ready())
     }
 
-    /// The next connection, from whichever listener has one.
-    pub(crate) fn accept(&mut self, now: Instant) -> Option<Accepted> {
+    fn is_ready(&self) -> bool {
+        self.open.iter().flatten().any(|listener| listener.ready)
+    }
+
+    // ---- while the server is away ----
+
+    /// From now on connections wait, for so long at most. These come first: the server had not answered for them.
+    pub(crate) fn begin_to_hold(
+        &mut self,
+        unanswered: Vec<Pending>,
+        patience: Option<Duration>,
+        now: Instant,
+    ) {
+        self.patience = patience;
+        unanswered.into_iter().for_each(|pending| self.waiting.push(pending, now));
+    }
+
+    /// Takes connections that have to wait, and refuses those that have waited long enough. True if there is more to
+    /// do at once.
+    pub(crate) fn hold(&mut self, now: Instant) -> bool {
+        for _ in 0..HELD_AT_ONCE {
+            self.waiting.expire(self.patience, now);
+            if self.waiting.is_full() {
+                return false;
+            }
+            let Some(accepted) = self.accept(now) else { break };
+            self.waiting.push(Pending::Forward(accepted), now);
+        }
+        self.waiting.expire(self.patience, now);
+        self.is_ready() && self.paused_until.is_none()
+    }
+
+    /// When to call [`Self::hold`] again although nothing happened.
+    pub(crate) fn hold_deadline(&self) -> Option<Instant> {
+        [self.waiting.deadline(self.patience), self.deadline()].into_iter().flatten().min()
+    }
+
+    // ---- while it is there ----
+
+    /// The next connection to serve: one that waits, or from whichever listener has one.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Pending> {
+        self.waiting.pop().or_else(|| self.accept(now).map(Pending::Forward))
+    }
+
+    fn accept(&mut self, now: Instant) -> Option<Accepted> {
         if self.paused_until.is_some_and(|until| now < until) {
             return None;
         }

@@ -15,6 +15,7 @@ pub(crate) mod remote;
 mod socks;
 pub(crate) mod stdio;
 pub(crate) mod targets;
+pub(crate) mod waiting;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -27,16 +28,16 @@ use sockward_drive::{Closing, Ends, Env, Session};
 use sockward_proto::event::{OpenQuestion, OpenRequest, TcpEnds};
 use sockward_proto::{ChannelId, Connection, Result};
 use sockward_wire::channel::open_failure;
-use sockward_wire::socks::{Outcome, Request};
+use sockward_wire::socks::Outcome;
 
 use crate::connect::family;
 use crate::jobs::Jobs;
 use crate::plan::Plan;
-use local::Accepted;
 use probe::Probes;
-use remote::Remote;
+use remote::{Held, Remote};
 use socks::{Locals, Remotes, Step, Wanted};
 use targets::{Targets, Whose};
+use waiting::Pending;
 
 /// All of one connection.
 pub(crate) struct Forwards {
@@ -48,15 +49,9 @@ pub(crate) struct Forwards {
     socks_here: Locals,
     socks_there: Remotes,
     /// Channels asked for, with the connections that wait for them.
-    opening: HashMap<ChannelId, Opening>,
+    opening: HashMap<ChannelId, Pending>,
     /// Channels joined to a connection.
     live: HashSet<ChannelId>,
-}
-
-struct Opening {
-    socket: OwnedFd,
-    /// What a SOCKS client asked for: it is told how that went.
-    request: Option<Request>,
 }
 
 impl Forwards {
@@ -83,7 +78,7 @@ impl Forwards {
 
     /// When to call [`Self::wake`] even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.targets.deadline()
+        [self.targets.deadline(), self.remote.deadline()].into_iter().flatten().min()
     }
 
     /// What `~#` shows: each open channel.
@@ -97,12 +92,16 @@ impl Forwards {
     // ---- listeners on this machine ----
 
     /// Somebody has connected to one: the server is asked to connect to the target.
-    pub(crate) fn accepted(
+    pub(crate) fn serve(
         &mut self,
-        accepted: Accepted,
+        pending: Pending,
         conn: &mut Connection,
         registry: &Registry,
     ) -> Result<()> {
+        let accepted = match pending {
+            Pending::Forward(accepted) => accepted,
+            Pending::Socks(wanted) => return self.wanted(wanted, conn),
+        };
         let (origin_host, origin_port) = local::origin(accepted.origin);
         log::debug!(
             "Connection from {origin_host} port {origin_port}, forwarding to {} requested.",
@@ -119,7 +118,7 @@ impl Forwards {
             },
         };
         let channel = conn.open_channel(&request)?;
-        self.opening.insert(channel, Opening { socket: accepted.socket, request: None });
+        self.opening.insert(channel, Pending::Forward(accepted));
         Ok(())
     }
 
@@ -133,8 +132,8 @@ impl Forwards {
 
     /// A SOCKS client has said where to.
     fn wanted(&mut self, wanted: Wanted, conn: &mut Connection) -> Result<()> {
-        let Wanted { socket, origin, request } = wanted;
-        let (origin_host, origin_port) = local::origin(origin);
+        let request = &wanted.request;
+        let (origin_host, origin_port) = local::origin(wanted.origin);
         log::debug!("SOCKS: connection to {}:{} requested.", request.host.escape_ascii(), request.port);
         let ends = TcpEnds {
             host: request.host.clone(),
@@ -146,7 +145,7 @@ impl Forwards {
             return Ok(());
         }
         let channel = conn.open_channel(&OpenRequest::DirectTcpip(ends))?;
-        self.opening.insert(channel, Opening { socket, request: Some(request) });
+        self.opening.insert(channel, Pending::Socks(wanted));
         Ok(())
     }
 
@@ -157,7 +156,8 @@ impl Forwards {
         session: &mut Session,
         env: &mut Env<'_>,
     ) -> Result<bool> {
-        let Some(Opening { socket, request }) = self.opening.remove(&channel) else { return Ok(false) };
+        let Some(pending) = self.opening.remove(&channel) else { return Ok(false) };
+        let (socket, request) = pending.into_socket();
         if let Some(request) = request
             && let Err(e) = socks::say(&socket, &request.reply(Outcome::Connected))
         {
@@ -168,10 +168,16 @@ impl Forwards {
 
     /// The server cannot or will not. Whoever connected sees the end.
     pub(crate) fn open_failed(&mut self, channel: ChannelId) {
-        if let Some(Opening { socket, request: Some(request) }) = self.opening.remove(&channel) {
-            // One that has left needs no answer.
-            let _ = socks::say(&socket, &request.reply(Outcome::Failed));
+        if let Some(pending) = self.opening.remove(&channel) {
+            pending.refuse();
         }
+    }
+
+    /// The connection is lost: who waits for a channel, and what the server listened for.
+    pub(crate) fn leave(self) -> (Vec<Pending>, Vec<Held>) {
+        let mut opening: Vec<_> = self.opening.into_iter().collect();
+        opening.sort_by_key(|(channel, _)| channel.index());
+        (opening.into_iter().map(|(_, pending)| pending).collect(), self.remote.leave())
     }
 
     // ---- listeners on the server ----
@@ -253,6 +259,7 @@ impl Forwards {
     /// A job has ended, something has arrived, or the deadline has come.
     pub(crate) fn wake(&mut self, session: &mut Session, env: &mut Env<'_>) -> Result<()> {
         self.targets.wake(env.registry, env.now);
+        self.remote.wake(&mut session.conn, env.now)?;
         self.connected(session, env)
     }
 

@@ -1,13 +1,23 @@
-//! Listeners on the server (`-R`): asking for them, and which target a connection to one belongs to.
+//! Listeners on the server (`-R`): asking for them, and which target a connection to one belongs to. After a lost
+//! connection the server may hold the old listener for a while: it is asked again and again, but not for ever.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use sockward_config::forward::{Form, Forward, Listen, Target};
 use sockward_proto::event::{GlobalRequest, OpenRequest};
-use sockward_proto::{Connection, GlobalId, Result};
+use sockward_proto::{Connection, Error, GlobalId, Result};
 use sockward_wire::Reader;
 
 use super::local;
+use crate::reconnect::{Backoff, chance, shown as shown_time};
+
+/// How long a listener that was there before the connection was lost is asked for: a server that probes its clients
+/// has noticed by then.
+const TAKE_BACK: Duration = Duration::from_secs(600);
+
+/// The longest pause meanwhile.
+const TAKE_BACK_EVERY: Duration = Duration::from_secs(10);
 
 /// The server's listeners of one connection.
 #[derive(Default)]
@@ -21,6 +31,22 @@ struct Listening {
     /// The port, once the server has chosen one.
     allocated: Option<u16>,
     refused: bool,
+    taking_back: Option<TakingBack>,
+}
+
+/// It listened before the connection was lost.
+struct TakingBack {
+    until: Instant,
+    backoff: Backoff,
+    /// It was refused: when to ask again.
+    again: Option<Instant>,
+}
+
+/// A listener that is wanted again after the connection was lost; with the port that the server had chosen.
+#[derive(Debug)]
+pub(crate) struct Held {
+    forward: Forward,
+    allocated: Option<u16>,
 }
 
 /// What an answer of the server's means.
@@ -30,15 +56,66 @@ pub(crate) enum Answered {
     Listening(Option<u16>),
     /// It does not; what it was that was asked for.
     Refused(String),
+    /// It does not yet; it is asked again. This has been said.
+    Later,
 }
 
 impl Remote {
     /// Asks for a listener.
     pub(crate) fn ask(&mut self, forward: &Forward, conn: &mut Connection) -> Result<GlobalId> {
+        self.forwards.push(Listening {
+            forward: forward.clone(),
+            allocated: None,
+            refused: false,
+            taking_back: None,
+        });
+        self.request(self.forwards.len() - 1, conn)
+    }
+
+    /// Asks for listeners that were there before the connection was lost.
+    pub(crate) fn take_back(&mut self, held: Vec<Held>, conn: &mut Connection, now: Instant) -> Result<()> {
+        for Held { forward, allocated } in held {
+            let backoff = Backoff::new(TAKE_BACK_EVERY);
+            let taking_back = Some(TakingBack { until: now + TAKE_BACK, backoff, again: None });
+            self.forwards.push(Listening { forward, allocated, refused: false, taking_back });
+            self.request(self.forwards.len() - 1, conn)?;
+        }
+        Ok(())
+    }
+
+    /// The connection is lost: what the server listened for, or was to.
+    pub(super) fn leave(self) -> Vec<Held> {
+        let wanted = self.forwards.into_iter().filter(|listening| !listening.refused);
+        wanted.map(|Listening { forward, allocated, .. }| Held { forward, allocated }).collect()
+    }
+
+    /// When to call [`Self::wake`] even if nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.forwards.iter().filter_map(Listening::again).min()
+    }
+
+    /// Asks again for what is due.
+    pub(super) fn wake(&mut self, conn: &mut Connection, now: Instant) -> Result<()> {
+        for n in 0..self.forwards.len() {
+            if let Some(listening) = self.forwards.get_mut(n)
+                && listening.again().is_some_and(|again| again <= now)
+            {
+                if let Some(taking_back) = &mut listening.taking_back {
+                    taking_back.again = None;
+                }
+                self.request(n, conn)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, n: usize, conn: &mut Connection) -> Result<GlobalId> {
+        let listening = self.forwards.get(n).ok_or(Error::ApiMisuse("no such forwarding"))?;
+        let forward = &listening.forward;
         let request = match &forward.listen {
             Listen::Tcp { port, .. } => GlobalRequest::TcpipForward {
                 host: forward.listen.remote_address().unwrap_or_default().as_bytes().to_vec(),
-                port: u32::from(*port),
+                port: listening.allocated.unwrap_or(*port).into(),
             },
             Listen::Unix(path) => {
                 GlobalRequest::StreamlocalForward { path: path.written().as_bytes().to_vec() }
@@ -50,8 +127,7 @@ impl Remote {
             local::target(&forward.target)
         );
         let id = conn.global_request(&request)?;
-        self.asked.insert(id, self.forwards.len());
-        self.forwards.push(Listening { forward: forward.clone(), allocated: None, refused: false });
+        self.asked.insert(id, n);
         Ok(id)
     }
 
@@ -88,7 +164,7 @@ impl Remote {
     }
 
     /// The server has answered; none if the question was not ours.
-    pub(crate) fn answered(&mut self, id: GlobalId, reply: Option<&[u8]>) -> Option<Answered> {
+    pub(crate) fn answered(&mut self, id: GlobalId, reply: Option<&[u8]>, now: Instant) -> Option<Answered> {
         let listening = self.forwards.get_mut(self.asked.remove(&id)?)?;
         let word = if reply.is_some() { "success" } else { "failure" };
         log::debug!(
@@ -96,15 +172,11 @@ impl Remote {
             shown(&listening.forward),
             local::target(&listening.forward.target)
         );
-        let refused = |listening: &mut Listening| {
-            listening.refused = true;
-            Some(Answered::Refused(match &listening.forward.listen {
-                Listen::Tcp { port, .. } => format!("listen port {port}"),
-                Listen::Unix(path) => format!("listen path {path}"),
-            }))
-        };
-        let Some(fields) = reply else { return refused(listening) };
-        if !matches!(listening.forward.listen, Listen::Tcp { port: 0, .. }) {
+        let Some(fields) = reply else { return Some(listening.refuse(now)) };
+        if listening.taking_back.take().is_some_and(|taking_back| taking_back.was_refused()) {
+            log::info!("The server listens again: {}", listening.place());
+        }
+        if !listening.server_chooses() {
             return Some(Answered::Listening(None));
         }
         // RFC 4254 §7.1: the port that was chosen.
@@ -118,7 +190,7 @@ impl Remote {
             }
             None => {
                 log::error!("Invalid allocated port for remote forward");
-                refused(listening)
+                Some(listening.refuse(now))
             }
         }
     }
@@ -140,6 +212,48 @@ impl Remote {
                 }
         };
         self.forwards.iter().find(matches).map(|listening| &listening.forward.target)
+    }
+}
+
+impl Listening {
+    fn again(&self) -> Option<Instant> {
+        self.taking_back.as_ref()?.again.filter(|_| !self.refused)
+    }
+
+    /// The server is asked for any port.
+    fn server_chooses(&self) -> bool {
+        self.allocated.is_none() && matches!(self.forward.listen, Listen::Tcp { port: 0, .. })
+    }
+
+    /// What messages call the listener.
+    fn place(&self) -> String {
+        match &self.forward.listen {
+            Listen::Tcp { port, .. } => format!("listen port {}", self.allocated.unwrap_or(*port)),
+            Listen::Unix(path) => format!("listen path {path}"),
+        }
+    }
+
+    /// The server does not listen: is it asked again?
+    fn refuse(&mut self, now: Instant) -> Answered {
+        let what = self.place();
+        match &mut self.taking_back {
+            Some(taking_back) if now < taking_back.until && !self.refused => {
+                let pause = taking_back.backoff.pause(chance());
+                taking_back.again = Some(now + pause);
+                log::warn!("The server does not listen yet: {what}; asking again in {}.", shown_time(pause));
+                Answered::Later
+            }
+            Some(_) | None => {
+                self.refused = true;
+                Answered::Refused(what)
+            }
+        }
+    }
+}
+
+impl TakingBack {
+    fn was_refused(&self) -> bool {
+        self.backoff != Backoff::new(TAKE_BACK_EVERY)
     }
 }
 
@@ -169,6 +283,7 @@ mod tests {
                 forward: Forward::parse(spec.as_bytes(), Form::Remote, &NoLookup).unwrap(),
                 allocated: *allocated,
                 refused: false,
+                taking_back: None,
             })
             .collect();
         Remote { forwards, asked: HashMap::new() }
@@ -203,5 +318,23 @@ mod tests {
         assert_eq!(target(&remote, &OpenRequest::Session), None);
         remote.forwards[0].refused = true;
         assert_eq!(target(&remote, &tcp("localhost", 80)), None);
+        let held: Vec<_> = remote.leave().into_iter().map(|held| held.allocated).collect();
+        assert_eq!(held, [None, Some(4000), None, None], "a chosen port is asked for by its number");
+    }
+
+    #[test]
+    fn a_listener_is_taken_back_with_patience_but_not_for_ever() {
+        let mut remote = remote(&[("80:a:1", None)]);
+        let (listening, now) = (&mut remote.forwards[0], Instant::now());
+        let taking_back =
+            TakingBack { until: now + TAKE_BACK, backoff: Backoff::new(TAKE_BACK_EVERY), again: None };
+        assert!(!taking_back.was_refused());
+        listening.taking_back = Some(taking_back);
+        assert_eq!(listening.refuse(now), Answered::Later);
+        assert!(listening.again().is_some_and(|again| again > now && again <= now + TAKE_BACK_EVERY));
+        assert!(listening.taking_back.as_ref().is_some_and(TakingBack::was_refused));
+        assert_eq!(listening.refuse(now + TAKE_BACK), Answered::Refused("listen port 80".to_owned()));
+        assert_eq!(listening.again(), None);
+        assert!(remote.leave().is_empty());
     }
 }

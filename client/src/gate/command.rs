@@ -25,6 +25,8 @@ const OUR_KEYWORDS: &[&str] = &[
     "permitpeer",
     "permitremoteopen",
     "reconnect",
+    "reconnectmaxdelay",
+    "reconnectwait",
     "remotecommand",
     "remoteforward",
     "requesttty",

@@ -5,14 +5,15 @@
 mod command;
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use sockward_crypto::SystemRandom;
 use sockward_drive::{Net, Session};
 use sockward_proto::{Config, Connection, KeepAlive, Side};
 use sockward_sys::fd;
-use sockward_sys::signal::{Signal, Signals};
-use sockward_sys::stream::{Wait, wait};
 use sockward_wire::gate::{ANSWER, Finder, Found};
 
 use crate::plan::Plan;
@@ -30,14 +31,78 @@ const SHOWN: usize = 400;
 /// Whether a far end that is gone without a word is noticed, where nothing else is said.
 const KEEP_ALIVE: KeepAlive = KeepAlive { interval: Duration::from_secs(30), count_max: 3 };
 
-/// Runs the other `ssh` and finds the gate behind what the far host prints. Waits, and ends the process with a signal
-/// that comes meanwhile. The error is a sentence.
-pub(crate) fn start(plan: &Plan, signals: &Signals) -> Result<(Net, Proxy), String> {
-    let (program, argv) = plan.far_command.clone().ok_or("there is no command that leads to a gate")?;
-    let shown: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
-    log::debug!("Reaching the gate by: {}", shown.join(" "));
-    let (net, proxy) = proxy::through(program, argv).map_err(|e| format!("cannot run ssh: {e}"))?;
-    meet(&net, signals).map(|()| (net, proxy))
+/// The other `ssh` on its way: what the far host prints is read up to the gate's greeting. Never waits.
+pub(crate) struct Meeting {
+    net: Net,
+    proxy: Proxy,
+    finder: Finder,
+    /// Until when the greeting must have come; none before anything has.
+    until: Option<Instant>,
+}
+
+impl Meeting {
+    /// Runs the other `ssh`; its output is watched under `token`. The error is a sentence.
+    pub(crate) fn start(plan: &Plan, registry: &Registry, token: Token) -> Result<Self, String> {
+        let (program, argv) = plan.far_command.clone().ok_or("there is no command that leads to a gate")?;
+        let shown: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
+        log::debug!("Reaching the gate by: {}", shown.join(" "));
+        let (net, proxy) = proxy::through(program, argv).map_err(|e| format!("cannot run ssh: {e}"))?;
+        let fd = net.read_fd().as_raw_fd();
+        let watched = registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
+        watched.map_err(|e| format!("cannot watch ssh: {e}"))?;
+        Ok(Meeting { net, proxy, finder: Finder::default(), until: None })
+    }
+
+    /// When to call [`Self::step`] even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Reads what there is. True: the gate is found and answered.
+    pub(crate) fn step(&mut self, now: Instant) -> Result<bool, String> {
+        let mut buffer = [0; 4096];
+        loop {
+            match fd::read(self.net.read_fd(), &mut buffer) {
+                Ok(0) => return Err(no_gate("the far command ended", &self.finder)),
+                Ok(n) => {
+                    self.until.get_or_insert(now + NOISE_LASTS);
+                    let found = self.finder.push(buffer.get(..n).unwrap_or_default());
+                    match found.map_err(|e| no_gate(&e.to_string(), &self.finder))? {
+                        Found::Nothing => {}
+                        Found::Greeting => return self.answer().map(|()| true),
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(no_gate(&e.to_string(), &self.finder)),
+            }
+        }
+        if self.until.is_some_and(|until| until <= now) {
+            return Err(no_gate("no gate answered within 10 seconds of other output", &self.finder));
+        }
+        Ok(false)
+    }
+
+    fn answer(&self) -> Result<(), String> {
+        // A pipe that has just been made takes these few bytes at once.
+        let to = self.net.write_fd().unwrap_or(self.net.read_fd());
+        match fd::write(to, ANSWER) {
+            Ok(n) if n == ANSWER.len() => Ok(()),
+            Ok(_) | Err(_) => Err("the gate does not listen".into()),
+        }
+    }
+
+    /// The stream that leads to the gate, not watched any more, and what it leads through.
+    pub(crate) fn into_stream(self, registry: &Registry) -> (Net, Proxy) {
+        let fd = self.net.read_fd().as_raw_fd();
+        // It was registered, and closing it would do the same.
+        let _ = registry.deregister(&mut SourceFd(&fd));
+        (self.net, self.proxy)
+    }
+
+    /// It leads nowhere: what is to be ended.
+    pub(crate) fn into_proxy(self) -> Proxy {
+        self.proxy
+    }
 }
 
 /// The connection layer over the stream that leads to the gate.
@@ -45,50 +110,12 @@ pub(crate) fn session(
     net: Net,
     index: usize,
     keep_alive: Option<KeepAlive>,
-    registry: &mio::Registry,
+    registry: &Registry,
 ) -> io::Result<Session> {
     let mut config = Config::null(Side::Client);
     config.keep_alive = Some(keep_alive.unwrap_or(KEEP_ALIVE));
     let conn = Connection::new(config, Box::new(SystemRandom::new()), Instant::now());
     Session::new(index, conn.map_err(io::Error::other)?, net, registry)
-}
-
-fn meet(net: &Net, signals: &Signals) -> Result<(), String> {
-    let mut finder = Finder::default();
-    let mut until: Option<Instant> = None;
-    let mut buffer = [0; 4096];
-    loop {
-        match fd::read(net.read_fd(), &mut buffer) {
-            Ok(0) => return Err(no_gate("the far command ended", &finder)),
-            Ok(n) => {
-                until.get_or_insert_with(|| Instant::now() + NOISE_LASTS);
-                let found = finder.push(buffer.get(..n).unwrap_or_default());
-                match found.map_err(|e| no_gate(&e.to_string(), &finder))? {
-                    Found::Nothing => continue,
-                    Found::Greeting => break,
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(no_gate(&e.to_string(), &finder)),
-        }
-        let left = until.map(|at| at.saturating_duration_since(Instant::now()));
-        let fd = net.read_fd();
-        let mut waits = [Wait::new(&fd, true, false), Wait::new(signals, true, false)];
-        if !wait(&mut waits, left).map_err(|e| e.to_string())? {
-            return Err(no_gate("no gate answered within 10 seconds of other output", &finder));
-        }
-        while let Some(signal) = signals.next().map_err(|e| e.to_string())? {
-            if !matches!(signal, Signal::WindowChange | Signal::Child) {
-                signal.end_process();
-            }
-        }
-    }
-    // A pipe that has just been made takes these few bytes at once.
-    let to = net.write_fd().unwrap_or(net.read_fd());
-    match fd::write(to, ANSWER) {
-        Ok(n) if n == ANSWER.len() => Ok(()),
-        Ok(_) | Err(_) => Err("the gate does not listen".into()),
-    }
 }
 
 fn no_gate(why: &str, finder: &Finder) -> String {
@@ -119,10 +146,17 @@ mod tests {
             heard
         });
         let net = Net::socket(near.into());
-        let met = meet(&net, &Signals::new(&[]).unwrap());
-        drop(net);
+        let mut meeting =
+            Meeting { net, proxy: Proxy::OwnStreams(None), finder: Finder::default(), until: None };
+        let met = loop {
+            match meeting.step(Instant::now()) {
+                Ok(false) => fd::wait_readable_long(meeting.net.read_fd()).unwrap(),
+                end => break end,
+            }
+        };
+        drop(meeting);
         let heard = talker.join().unwrap();
-        met.map(|()| heard)
+        met.map(|_| heard)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sockward_config::forward::Form;
 use sockward_drive::{Env, PumpEvent, Session};
@@ -25,7 +25,7 @@ use crate::control::messages::Tell;
 use crate::control::users::Users;
 use crate::escape::{self, Command};
 use crate::forwards::local::{self, Listeners};
-use crate::forwards::remote::Answered;
+use crate::forwards::remote::{Answered, Held};
 use crate::forwards::stdio::Stdio;
 use crate::forwards::{Forwards, failure};
 use crate::jobs::{Job, Jobs};
@@ -45,6 +45,8 @@ pub(crate) struct Lasting {
     pub(crate) listeners: Listeners,
     pub(crate) background: Background,
     pub(crate) control: Master,
+    /// What the server listened for before the connection was lost; none before the first login.
+    pub(crate) held: Option<Vec<Held>>,
 }
 
 /// What goes on over one connection.
@@ -141,10 +143,10 @@ impl Login {
         env: &mut Env<'_>,
         lasting: &mut Lasting,
     ) -> Result<()> {
-        let Lasting { listeners, background, control } = lasting;
+        let Lasting { listeners, background, control, held } = lasting;
         match &self.state {
             State::New => {
-                self.set_up(session, env, listeners)?;
+                self.set_up(session, env, listeners, held.take())?;
                 if self.plan.is_master() && self.exit.is_none() {
                     self.open_control(control, env);
                 }
@@ -164,8 +166,8 @@ impl Login {
         }
         self.forwards.wake(session, env)?;
         while session.conn.is_open() && session.conn.channels_left() > 0 {
-            let Some(accepted) = listeners.accept(env.now) else { break };
-            self.forwards.accepted(accepted, &mut session.conn, env.registry)?;
+            let Some(pending) = listeners.next(env.now) else { break };
+            self.forwards.serve(pending, &mut session.conn, env.registry)?;
         }
         while let Some(command) = self.session.as_ref().and_then(ClientSession::command) {
             self.command(command, session)?;
@@ -191,7 +193,13 @@ impl Login {
         Ok(())
     }
 
-    fn set_up(&mut self, session: &mut Session, env: &mut Env<'_>, listeners: &mut Listeners) -> Result<()> {
+    fn set_up(
+        &mut self,
+        session: &mut Session,
+        env: &mut Env<'_>,
+        listeners: &mut Listeners,
+        held: Option<Vec<Held>>,
+    ) -> Result<()> {
         self.state = State::Running;
         let plan = Arc::clone(&self.plan);
         let ours = self.is_ours(session);
@@ -206,7 +214,10 @@ impl Login {
             }
             self.stdio = Stdio::own(target, plan.target_owner(), &mut session.conn)?;
         }
-        if self.trust == Trust::Full {
+        if let Some(held) = held.filter(|_| self.trust == Trust::Full) {
+            // The local ones are there.
+            self.forwards.remote().take_back(held, &mut session.conn, env.now)?;
+        } else if self.trust == Trust::Full {
             self.set_up_local(ours, env, listeners);
             if self.exit.is_none() {
                 self.set_up_remote(ours, session)?;
@@ -238,8 +249,7 @@ impl Login {
         let plan = Arc::clone(&self.plan);
         let settings = &plan.configuration.settings;
         let forwards: Vec<_> = settings.local_forwards.0.iter().chain(&settings.dynamic_forwards.0).collect();
-        // After a reconnection they are there already.
-        if !listeners.is_empty() || forwards.is_empty() {
+        if forwards.is_empty() {
             return;
         }
         let mut bound = 0;
@@ -365,9 +375,9 @@ impl Login {
                     return Ok(());
                 }
                 self.forwards.probes().answered(id, reply.as_deref());
-                let answered = self.forwards.remote().answered(id, reply.as_deref());
+                let answered = self.forwards.remote().answered(id, reply.as_deref(), env.now);
                 match (self.asked.remove(&id), answered) {
-                    (_, None) | (None, Some(Answered::Listening(_))) => {}
+                    (_, None | Some(Answered::Later)) | (None, Some(Answered::Listening(_))) => {}
                     (None, Some(Answered::Refused(what))) => self.refused(&what),
                     (Some(n), Some(Answered::Listening(None))) => self.users.tell(n, Tell::Done),
                     (Some(n), Some(Answered::Listening(Some(port)))) => {
@@ -494,6 +504,25 @@ impl Login {
     }
 
     // ---- the end ----
+
+    /// Whether this ends with the connection, whatever ends it: no more clients are taken.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// The connection is lost and will be made again: what is to be kept for then. The control socket comes again with
+    /// the next login; whoever uses it sees the end.
+    pub(crate) fn leave(self, lasting: &mut Lasting, now: Instant) {
+        lasting.control = Master::default();
+        if matches!(self.state, State::New) {
+            return;
+        }
+        let patience = self.plan.configuration.settings.reconnect_wait.0;
+        let (unanswered, held) = self.forwards.leave();
+        lasting.held = Some(held);
+        let patience = patience.map(|seconds| Duration::from_secs(seconds.into()));
+        lasting.listeners.begin_to_hold(unanswered, patience, now);
+    }
 
     fn see_whether_over(&mut self, now: Instant) {
         if self.exit.is_some() {

@@ -57,9 +57,14 @@ pub(crate) fn algorithms(plan: &Plan) -> Vec<String> {
     known.key_types(&name(plan)).order(&wanted.names)
 }
 
-/// Decides about the key of a server at `address` (none if a proxy reached it). `None`: it is not to be trusted, and
-/// why has been said.
-pub(crate) fn decide(plan: &Plan, offer: &HostKeyOffer, address: Option<SocketAddr>) -> Option<Judgement> {
+/// Decides about the key of a server at `address` (none if a proxy reached it). `before` is the key of the connection
+/// that is made again, if one is. `None`: it is not to be trusted, and why has been said.
+pub(crate) fn decide(
+    plan: &Plan,
+    offer: &HostKeyOffer,
+    address: Option<SocketAddr>,
+    before: Option<&[u8]>,
+) -> Option<Judgement> {
     let settings = &plan.configuration.settings;
     let key = match KeyOrCert::parse(&offer.key) {
         Ok(key) => key,
@@ -83,8 +88,13 @@ pub(crate) fn decide(plan: &Plan, offer: &HostKeyOffer, address: Option<SocketAd
         return None;
     }
     let known = files::read_all(settings);
-    let check = Check { plan, settings, known: &known, host: name(plan), address };
+    let check = Check { plan, settings, known: &known, host: name(plan), address, before };
     check.decide(&key)
+}
+
+/// The plain key of an offer.
+pub(crate) fn plain_key(offer: &HostKeyOffer) -> Option<Vec<u8>> {
+    KeyOrCert::parse(&offer.key).ok().map(|key| key.public_key().blob().to_vec())
 }
 
 /// The name the host is looked up by.
@@ -130,6 +140,7 @@ struct Check<'c> {
     known: &'c KnownHosts,
     host: HostName,
     address: Option<SocketAddr>,
+    before: Option<&'c [u8]>,
 }
 
 impl Check<'_> {
@@ -231,6 +242,10 @@ impl Check<'_> {
 
     fn new_host(&self, key: &PublicKey) -> Option<Judgement> {
         let (host, word) = (self.host.name(), key.key_type().word());
+        // It was accepted once in this run, and could not be recorded.
+        if self.before == Some(key.blob()) {
+            return Some(Trust::Full.into());
+        }
         match self.strict() {
             StrictHostKeyChecking::Yes => {
                 log::error!("No {word} host key is known for {host} and you have requested strict checking.");

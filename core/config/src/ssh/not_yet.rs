@@ -36,7 +36,6 @@ pub const NOT_YET: &[(&str, Severity, &str)] = &[
     ("ObscureKeystrokeTiming", Severity::Warn, "the rhythm of typing is not hidden"),
     ("PKCS11Provider", Severity::Note, "smart cards are used through an agent alone"),
     ("ProxyUseFdpass", Severity::Refuse, "the proxy command must carry the data itself"),
-    ("Reconnect", Severity::Refuse, "lost connections are not made again"),
     ("SecurityKeyProvider", Severity::Note, "security keys are used through an agent alone"),
     ("Tunnel", Severity::Refuse, "tunnel devices are not forwarded"),
     ("VerifyHostKeyDNS", Severity::Warn, "host keys are not looked up in DNS, unknown ones are asked about"),

@@ -249,6 +249,10 @@ settings! { algorithms;
     "ForwardProbe" IfChanged forward_probe: ForwardProbe = ForwardProbe::No,
         "see whether the far end of a forwarding can be reached";
     "Reconnect" IfChanged reconnect: bool = false, "connect again after the connection is lost";
+    "ReconnectMaxDelay" IfChanged reconnect_max_delay: Seconds = Seconds(60),
+        "the longest pause between two attempts to connect again";
+    "ReconnectWait" IfChanged reconnect_wait: Timeout = Timeout(Some(30)),
+        "how long new connections to local forwardings wait while the server is away";
     "TargetOwner" IfChanged target_owner: Option<String> = None,
         "the user who must be listening at the far socket of a local forwarding";
     "PermitPeer" IfChanged permit_peer: PermitPeer = PermitPeer::OwnUser,

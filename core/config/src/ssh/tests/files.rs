@@ -229,7 +229,6 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
         "user line 1: ProxyUseFdpass is not implemented: the proxy command must carry the data itself";
     assert_eq!(said("host", text), [(Severity::Refuse, expected.to_owned())]);
     for refused in [
-        "Reconnect yes",
         "CanonicalizeHostname yes",
         "ProxyUseFdpass yes",
         "Tunnel yes",
@@ -252,11 +251,13 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
 fn our_own_keywords() {
     let c = loaded(
         "-oPermitPeer=bob,@vnc host",
-        "ForwardProbe connect\nReconnect yes\nTargetOwner bob\nVia gate\n",
+        "ForwardProbe connect\nReconnect yes\nReconnectWait 1m\nTargetOwner bob\nVia gate\n",
     );
     assert_eq!(shown(&c, "permitpeer"), ["bob @vnc"]);
     assert_eq!(shown(&c, "forwardprobe"), ["connect"]);
     assert_eq!((c.settings.reconnect, c.settings.via), (true, Via::Gate));
+    assert_eq!((c.settings.reconnect_wait.0, c.settings.reconnect_max_delay.0), (Some(60), 60));
+    assert_eq!(loaded("-oReconnectWait=none host", "").settings.reconnect_wait.0, None);
     assert_eq!(loaded("-oPermitPeer=any host", "").settings.permit_peer, PermitPeer::Any);
     assert_eq!(shown(&loaded("host", ""), "via"), [""; 0]);
     for bad in ["Via x", "Transport x", "ForwardProbe maybe", "PermitPeer any bob", "PermitPeer b*"] {
