@@ -167,6 +167,27 @@ impl Server {
         wait_until("the reload", || self.log().matches("Server listening on 127.0.0.1").count() > before);
     }
 
+    /// Ends all connections, without a word to the clients.
+    pub fn cut(&self) {
+        let _ = Command::new("pkill").args(["-KILL", "-P", &self.pid().to_string()]).status();
+    }
+
+    /// Ends it, and all connections.
+    pub fn stop(&mut self) {
+        // The children are the connections: they would outlive it, and nobody would know whose they were.
+        tool("kill", &["-STOP", &self.pid().to_string()]);
+        self.cut();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, on its port.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.dir.path());
+        let port = self.port;
+        wait_until("sshd", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
     /// The process id of the server that listens.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -180,7 +201,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // The children are the connections: they would outlive it.
-        let _ = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
+        self.cut();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -197,15 +218,7 @@ fn try_start(dir: &Path, lines: &str) -> Option<(u16, Child)> {
     std::fs::write(dir.join("sshd_config"), config).unwrap();
     // Where the package has not made it.
     let _ = std::fs::create_dir_all("/run/sshd");
-    let mut child = Command::new(SSHD)
-        .arg("-D")
-        .arg("-f")
-        .arg(dir.join("sshd_config"))
-        .arg("-E")
-        .arg(dir.join("sshd.log"))
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(dir);
     for _ in 0..1000 {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Some((port, child));
@@ -216,6 +229,12 @@ fn try_start(dir: &Path, lines: &str) -> Option<(u16, Child)> {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("sshd does not listen");
+}
+
+fn spawn(dir: &Path) -> Child {
+    let mut command = Command::new(SSHD);
+    command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(dir.join("sshd.log"));
+    command.stdin(Stdio::null()).spawn().unwrap()
 }
 
 /// A command that has ended.
