@@ -14,7 +14,8 @@ Those that matter for forwarding:
                  TARGET is HOST:PORT or a socket's path; a path starts with /, ~/ or unix:
   -N             no command            -f  go into the background once all is set up
   -T             no terminal           -n  no standard input
-  -o LINE        a line of ssh_config; ExitOnForwardFailure=yes ends if a forwarding is refused
+  -o LINE        a line of ssh_config; ExitOnForwardFailure=yes ends if a forwarding is refused,
+                 Reconnect=yes connects again when the connection is lost
   -p PORT        the server's port     -i FILE  a key
   -J HOST[,...]  go through other hosts
   -v             say what happens; more with each

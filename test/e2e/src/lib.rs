@@ -17,6 +17,7 @@
 //! | `gate` | the gate behind stock sshd: policy, peers, endings, hostile near ends |
 //! | `programs` | git, rsync, psql, curl and nginx over our client; a second user at its port |
 //! | `share` | `share` and `attach`, what is asked before anybody connects, and whose socket it is |
+//! | `reconnect` | the client finds its way back, whatever the network does, and no byte gets elsewhere |
 //! | `recipes` | the command lines that this project exists for, word for word |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

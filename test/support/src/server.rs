@@ -1,6 +1,6 @@
 //! An SSH server on a loopback port, ours or OpenSSH's, with a configuration of the test's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::{Keys, Kind, TempDir, User, free_port, is_root, sockward, stock, users, wait_until};
@@ -41,6 +41,7 @@ pub struct Server {
     pub keys: Keys,
     /// Whom to log in as: alex where the test runs as root, else who runs it.
     pub user: User,
+    setup: ServerSetup,
     child: Child,
 }
 
@@ -63,20 +64,38 @@ impl Server {
             pid_file.display(),
         );
         let path = dir.write("sshd_config", config);
-        let mut command = command(kind, setup);
-        command.arg("-D").arg("-f").arg(&path).arg(format!("-E{}", dir.join("sshd.log").display()));
-        command.args(&setup.arguments);
-        let errors = std::fs::File::create(dir.join("sshd.err")).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        let mut child = command.spawn().unwrap();
+        let child = spawn(kind, setup, &dir, &path);
+        let mut server = Server { kind, port, dir, keys, user, setup: setup.clone(), child };
+        server.wait_to_listen();
+        server
+    }
+
+    /// Starts it again after [`Self::stop`], with the same files.
+    pub fn restart(&mut self) {
+        self.child = spawn(self.kind, &self.setup, &self.dir, &self.config());
+        self.wait_to_listen();
+    }
+
+    fn wait_to_listen(&mut self) {
+        let (dir, pid_file) = (&self.dir, self.dir.join("pid"));
         wait_until("the server listens", || {
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().unwrap() {
                 let read = |name| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
-                panic!("{kind:?} sshd ended with {status}: {}{}", read("sshd.err"), read("sshd.log"));
+                panic!("{:?} sshd ended with {status}: {}{}", self.kind, read("sshd.err"), read("sshd.log"));
             }
             std::fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n'))
         });
-        Server { kind, port, dir, keys, user, child }
+    }
+
+    /// Kills the processes that it has started, and theirs: its connections.
+    pub fn cut(&self) {
+        let out = Command::new("pgrep").args(["-P", &self.pid().to_string()]).output().unwrap();
+        let children = String::from_utf8(out.stdout).unwrap();
+        for child in children.split_whitespace() {
+            // A stock server's connection is two processes, and either holds the socket.
+            let _ = Command::new("pkill").args(["-KILL", "-P", child]).status();
+            let _ = Command::new("kill").args(["-KILL", child]).stderr(Stdio::null()).status();
+        }
     }
 
     /// Its log so far.
@@ -119,6 +138,15 @@ impl Drop for Server {
             eprintln!("---- log of the {:?} server ----\n{}", self.kind, self.log());
         }
     }
+}
+
+fn spawn(kind: Kind, setup: &ServerSetup, dir: &TempDir, config: &Path) -> Child {
+    let mut command = command(kind, setup);
+    command.arg("-D").arg("-f").arg(config).arg(format!("-E{}", dir.join("sshd.log").display()));
+    command.args(&setup.arguments);
+    let errors = std::fs::File::create(dir.join("sshd.err")).unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    command.spawn().unwrap()
 }
 
 /// The server program.
