@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sockward_test_e2e::support::{Origin, Running, Service, TempDir, sockward, wait_until};
+use sockward_test_e2e::support::{Client, Kind, Origin, Running, Service, TempDir, sockward, wait_until};
 use sockward_test_e2e::{as_root, names};
 
 use crate::far::{Far, address, gates_of, is_socket};
@@ -37,6 +37,34 @@ fn whoever_is_killed_no_socket_and_no_process_stays() {
         });
         wait_until(&format!("{victim}: the gate is gone"), || gates_of(&far).is_empty());
         wait_until(&format!("{victim}: ssh is gone"), || children_of(running.pid(), "ssh").is_empty());
+    }
+}
+
+#[test]
+fn the_near_end_finds_its_way_back() {
+    if !as_root() {
+        return;
+    }
+    for transport in ["own", "ssh"] {
+        let far = Far::new("--permit-listen SOCKETS/*");
+        let origin = Origin::tcp(Service::Echo);
+        let socket = far.socket("s");
+        let running = Client::new(Kind::Ours, &far.server)
+            .args(["-o", "Via=gate", "-o", &format!("Transport={transport}")])
+            .args(["-o", "Reconnect=yes", "-o", "ReconnectMaxDelay=0"])
+            .args(["-R", &format!("{}:{}", socket.display(), address(&origin))])
+            .forward();
+        let works = || UnixStream::connect(&socket).is_ok_and(|mut stream| echoes(&mut stream));
+        for round in 1..=2 {
+            wait_until(&format!("{transport}: it works"), works);
+            far.server.cut();
+            wait_until(&format!("{transport}: it is back"), || {
+                running.log().matches("Reconnected to ").count() == round
+            });
+        }
+        wait_until(&format!("{transport}: it works again"), works);
+        drop(running);
+        wait_until(&format!("{transport}: the gate is gone"), || gates_of(&far).is_empty());
     }
 }
 
