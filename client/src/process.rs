@@ -24,6 +24,7 @@ use crate::forwards::local::Listeners;
 use crate::gate::Meeting;
 use crate::jobs::{Job, Jobs};
 use crate::login::Lasting;
+use crate::notice::Notice;
 use crate::plan::Plan;
 use crate::proxy::{self, Proxy};
 use crate::reconnect::{self, Kept, Reconnect};
@@ -447,6 +448,7 @@ impl Process {
             && !reconnect::is_final(end, app.stage());
         if again && app.is_logged_in() {
             reconnect::say_lost(end, host);
+            self.plan.notices.tell(&Notice::Lost);
         } else if self.plan.is_via_gate() {
             messages::gate_ended(end, host);
         } else {

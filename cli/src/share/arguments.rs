@@ -11,7 +11,8 @@ use super::Program;
 use super::told::Words;
 
 /// What the user can have otherwise, with `-o`: the first value counts, and these come last.
-const DEFAULTS: &[&str] = &["ForwardProbe=permission", "ServerAliveInterval=15", "ServerAliveCountMax=3"];
+/// `Reconnect` has keepalives of its own, which notice a dead path within 15 s.
+const DEFAULTS: &[&str] = &["ForwardProbe=permission", "Reconnect=yes"];
 
 /// What holds whatever else is said: these come first. A connection that is shared would outlive this program.
 const FIXED: &[&str] =

@@ -43,8 +43,8 @@ const COMMON_HELP: &str = "
   -o LINE -p PORT -l USER -i FILE -J HOST -F FILE -4 -6 -v -q   as ssh(1)'s
   -h, --help            this text
 
-One line says what is where, who may connect and how it is used; it ends with the connection. Set before ssh_config
-is read: ExitOnForwardFailure=yes, ForwardProbe=permission, ServerAliveInterval=15, ServerAliveCountMax=3; -o says otherwise.
+One line says what is where, who may connect and how it is used. A lost connection is made again. Set before
+ssh_config is read: ExitOnForwardFailure=yes, ForwardProbe=permission, Reconnect=yes; -o says otherwise.
 ";
 
 /// Which of the two.

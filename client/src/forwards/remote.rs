@@ -158,9 +158,9 @@ impl Remote {
         Ok(true)
     }
 
-    /// Whether answers are still to come.
+    /// Whether answers are still to come, also to what is asked again after a while.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.asked.is_empty()
+        !self.asked.is_empty() || self.forwards.iter().any(|listening| listening.again().is_some())
     }
 
     /// The server has answered; none if the question was not ours.

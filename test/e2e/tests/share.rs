@@ -143,6 +143,32 @@ fn a_service_is_shared_and_attached_by_those_who_may() {
 }
 
 #[test]
+fn what_is_shared_is_so_again_after_the_server_was_away() {
+    let Some([alex, ..]) = cast() else { return };
+    if !has_program("curl") || !has_program("python3") {
+        return;
+    }
+    let mut server = server("StreamLocalBindMode 0666", "");
+    let origin = Origin::tcp(Service::Page(WORD));
+    let path = server.dir.join("far/web.sock");
+    let (target, at) = (format!("127.0.0.1:{}", origin.port), at(alex, &path));
+    let mut share = Program::start(&server, "share", &["share", "--json", &target, &at]);
+    share.line();
+    let mut attach = Program::start(&server, "attach", &["attach", "--json", &at]);
+    let port = read_json(&attach.line(), "local").remove(0);
+    let port = At::Port(port.rsplit(':').next().unwrap().parse().unwrap());
+    server.stop();
+    server.restart();
+    for program in [&share, &attach] {
+        wait_until("it is connected again", || program.said().lines().count() == 3);
+        assert_eq!(read_json(&program.said(), "event"), ["listening", "lost", "reconnected"]);
+    }
+    assert!(reaches(&root(), &port), "{}{}", share.log(), attach.log());
+    attach.stop();
+    share.stop();
+}
+
+#[test]
 fn what_cannot_be_reached_is_refused_before_anybody_connects() {
     let Some([alex, _, eve]) = cast() else { return };
     let lines = format!("Match User {}\nPermitOpen none\nPermitListen none\nMatch all\n", eve.name);

@@ -228,12 +228,8 @@ fn what_is_not_built_is_said_where_it_is_asked_for() {
     let expected =
         "user line 1: ProxyUseFdpass is not implemented: the proxy command must carry the data itself";
     assert_eq!(said("host", text), [(Severity::Refuse, expected.to_owned())]);
-    for refused in [
-        "CanonicalizeHostname yes",
-        "ProxyUseFdpass yes",
-        "Tunnel yes",
-        "KnownHostsCommand /x %H",
-    ] {
+    for refused in ["CanonicalizeHostname yes", "ProxyUseFdpass yes", "Tunnel yes", "KnownHostsCommand /x %H"]
+    {
         let said = said("host", refused);
         assert_eq!(
             said.iter().map(|(severity, _)| *severity).collect::<Vec<_>>(),
