@@ -258,6 +258,7 @@ impl ClientSession {
             | ChannelRequest::Exec(_)
             | ChannelRequest::Subsystem(_)
             | ChannelRequest::WindowChange(_)
+            | ChannelRequest::Break(_)
             | ChannelRequest::Signal(_) => false,
         };
         session.conn.answer_request(question, known)

@@ -293,6 +293,8 @@ pub enum ChannelRequest {
     Subsystem(Vec<u8>),
     /// The terminal's new size.
     WindowChange(Size),
+    /// A break on the terminal's line, for so many milliseconds.
+    Break(u32),
     /// A signal by name, without SIG.
     Signal(Vec<u8>),
     /// How the command ended.

@@ -274,6 +274,11 @@ pub enum RequestKind<'a> {
     },
     /// RFC 4254 §6.7.
     WindowChange(Size),
+    /// RFC 4335.
+    Break {
+        /// How long, in milliseconds.
+        milliseconds: u32,
+    },
     /// RFC 4254 §6.9.
     Signal {
         /// Name without SIG.
@@ -353,6 +358,7 @@ impl<'a> RequestKind<'a> {
             RequestKind::Exec { .. } => names::request::EXEC,
             RequestKind::Subsystem { .. } => names::request::SUBSYSTEM,
             RequestKind::WindowChange(_) => names::request::WINDOW_CHANGE,
+            RequestKind::Break { .. } => names::request::BREAK,
             RequestKind::Signal { .. } => names::request::SIGNAL,
             RequestKind::ExitStatus { .. } => names::request::EXIT_STATUS,
             RequestKind::ExitSignal { .. } => names::request::EXIT_SIGNAL,
@@ -383,6 +389,7 @@ impl<'a> Request<'a> {
             names::request::EXEC => RequestKind::Exec { command: r.string("exec.command")? },
             names::request::SUBSYSTEM => RequestKind::Subsystem { name: r.string("subsystem.name")? },
             names::request::WINDOW_CHANGE => RequestKind::WindowChange(Size::read(&mut r)?),
+            names::request::BREAK => RequestKind::Break { milliseconds: r.u32("break.length")? },
             names::request::SIGNAL => RequestKind::Signal { name: r.string("signal.name")? },
             names::request::EXIT_STATUS => RequestKind::ExitStatus { status: r.u32("exit.status")? },
             names::request::EXIT_SIGNAL => {
@@ -419,6 +426,7 @@ impl<'a> Request<'a> {
             RequestKind::Exec { command } => out.put_string(command),
             RequestKind::Subsystem { name } | RequestKind::Signal { name } => out.put_string(name),
             RequestKind::WindowChange(size) => size.write(out),
+            RequestKind::Break { milliseconds } => out.put_u32(*milliseconds),
             RequestKind::ExitStatus { status } => out.put_u32(*status),
             RequestKind::ExitSignal { name, core_dumped, message } => {
                 out.put_string(name);
@@ -465,6 +473,7 @@ mod tests {
             RequestKind::Exec { command: b"true" },
             RequestKind::Subsystem { name: b"sftp" },
             RequestKind::WindowChange(size),
+            RequestKind::Break { milliseconds: 500 },
             RequestKind::Signal { name: b"TERM" },
             RequestKind::ExitStatus { status: 44 },
             RequestKind::ExitSignal { name: b"KILL", core_dumped: false, message: b"" },

@@ -62,6 +62,8 @@ pub mod request {
     pub const EXEC: &str = "exec";
     /// Start a subsystem.
     pub const SUBSYSTEM: &str = "subsystem";
+    /// A break on the line (RFC 4335).
+    pub const BREAK: &str = "break";
     /// Terminal size changed.
     pub const WINDOW_CHANGE: &str = "window-change";
     /// Deliver a signal.

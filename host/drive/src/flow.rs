@@ -114,7 +114,8 @@ impl Session {
         if let Some(pump) = self.pumps.get_mut(index) {
             pump.orphan = true;
             self.orphan_bytes += pump.queued_bytes();
-            nobody_reads = matches!(pump.ends, Ends::Pending);
+            // What was typed and not taken must not keep a terminal from its hang-up.
+            nobody_reads = matches!(pump.ends, Ends::Pending | Ends::Terminal(_));
         }
         if nobody_reads || self.orphan_bytes > ORPHAN_BYTES_MAX {
             self.abandon(index);

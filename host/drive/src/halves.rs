@@ -15,6 +15,10 @@ pub(crate) struct Source {
     pub(crate) readable: bool,
     /// The other end has closed: read until the end, however short the reads.
     pub(crate) closed: bool,
+    /// A short read says nothing: a terminal gives what it has in pieces. Read until nothing is there.
+    pub(crate) to_the_last: bool,
+    /// Nothing there is the end: whoever wrote is gone, and nobody waits for what others may still write.
+    pub(crate) last: bool,
     /// Ended, or never there.
     pub(crate) done: bool,
 }
@@ -49,10 +53,11 @@ impl Source {
                 Ok(n) => {
                     // Less than asked for: nothing is left, and the poller will tell of more. Not so after a
                     // hang-up, which it has told already.
-                    self.readable = n == room || self.closed;
+                    self.readable = n == room || self.closed || self.to_the_last;
                     Read::Some(n)
                 }
                 Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) if self.last => Read::End,
                 Err(Errno::AGAIN) => {
                     self.readable = false;
                     Read::Empty

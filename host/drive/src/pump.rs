@@ -17,6 +17,9 @@ pub enum Ends {
     Pending,
     /// A connected socket, both directions.
     Socket(OwnedFd),
+    /// The master of a command's terminal, both directions. It has no half-close: closed with the channel, it
+    /// hangs up.
+    Terminal(OwnedFd),
     /// A command's pipes, or the client's own streams.
     Pipes(Box<Pipes>),
 }
@@ -97,6 +100,7 @@ impl Pump {
     /// Takes its descriptors.
     pub(crate) fn set_ends(&mut self, ends: Ends) {
         self.ends = ends;
+        self.source.to_the_last = matches!(self.ends, Ends::Terminal(_));
         if let Ends::Pipes(pipes) = &self.ends {
             self.source.done = pipes.input.is_none();
             if pipes.output.is_none() {
@@ -115,7 +119,7 @@ impl Pump {
     pub(crate) fn watched(&self) -> impl Iterator<Item = (Role, BorrowedFd<'_>)> {
         let roles: &[Role] = match &self.ends {
             Ends::Pending => &[],
-            Ends::Socket(_) => &[Role::Socket],
+            Ends::Socket(_) | Ends::Terminal(_) => &[Role::Socket],
             Ends::Pipes(_) => &[Role::Input, Role::Output, Role::Error],
         };
         roles.iter().filter_map(|&role| {
@@ -181,7 +185,7 @@ impl Pump {
                 let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
             }
             Ends::Pipes(pipes) => pipes.output = None,
-            Ends::Socket(_) | Ends::Pending => {}
+            Ends::Socket(_) | Ends::Terminal(_) | Ends::Pending => {}
         }
         self.sink.finish()
     }
@@ -214,7 +218,7 @@ impl Ends {
     /// What is read from.
     pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Ends::Socket(fd) => Some(fd.as_fd()),
+            Ends::Socket(fd) | Ends::Terminal(fd) => Some(fd.as_fd()),
             Ends::Pipes(pipes) => pipes.input.as_ref().map(AsFd::as_fd),
             Ends::Pending => None,
         }
@@ -223,7 +227,7 @@ impl Ends {
     /// What is written to.
     pub(crate) fn output(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Ends::Socket(fd) => Some(fd.as_fd()),
+            Ends::Socket(fd) | Ends::Terminal(fd) => Some(fd.as_fd()),
             Ends::Pipes(pipes) => pipes.output.as_ref().map(AsFd::as_fd),
             Ends::Pending => None,
         }
@@ -235,7 +239,7 @@ impl Ends {
             Ends::Pipes(pipes) => match pipes.error.as_ref()? {
                 ErrorEnd::Read(fd) | ErrorEnd::Write(fd) => Some(fd.as_fd()),
             },
-            Ends::Socket(_) | Ends::Pending => None,
+            Ends::Socket(_) | Ends::Terminal(_) | Ends::Pending => None,
         }
     }
 }

@@ -192,6 +192,17 @@ impl Session {
         pump.sources_done()
     }
 
+    /// Reads what a channel's terminal still holds and takes nothing more for its end: the command is gone, and
+    /// what it left in the background does not count. [`PumpEvent::InputEnded`] follows, but for a terminal that
+    /// has ended before.
+    pub fn read_to_the_last(&mut self, channel: ChannelId) {
+        let Some(index) = self.pumps.of(channel) else { return };
+        let Some(pump) = self.pumps.get_mut(index) else { return };
+        pump.source.last = true;
+        pump.source.readable = true;
+        self.schedule(index);
+    }
+
     /// The poller says that a descriptor of the network is ready.
     pub fn net_ready(&mut self, event: &mio::event::Event) {
         if event.is_readable() {

@@ -7,7 +7,7 @@
 //!   processes    spawn  link  signal  daemon  identity  sandbox  limits
 //!   people       account  process
 //!   sockets      path ──▶ unix      resolve ──▶ tcp ──▶ sock_diag   interface
-//!   the rest     fd  stream  file  create  terminal  log  audit  time
+//!   the rest     fd  stream  file  create  terminal  pty  log  audit  time
 //! ```
 
 pub mod account;
@@ -23,6 +23,7 @@ pub mod link;
 pub mod log;
 pub mod path;
 pub mod process;
+pub mod pty;
 pub mod resolve;
 pub mod sandbox;
 pub mod signal;

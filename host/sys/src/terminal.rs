@@ -121,8 +121,6 @@ pub fn size(terminal: impl AsFd) -> io::Result<Size> {
 
 /// The modes of a terminal as pairs of opcode and value, without the final TTY_OP_END.
 pub fn modes(terminal: impl AsFd) -> io::Result<Vec<(u8, u32)>> {
-    /// An unset special character is 255 in SSH.
-    const UNSET: u32 = 255;
     let modes = tcgetattr(terminal)?;
     let mut all = vec![(OSPEED, modes.output_speed()), (ISPEED, modes.input_speed())];
     all.extend(CHARACTERS.iter().map(|(opcode, index)| {
@@ -140,10 +138,13 @@ pub fn modes(terminal: impl AsFd) -> io::Result<Vec<(u8, u32)>> {
     Ok(all)
 }
 
-const ISPEED: u8 = 128;
-const OSPEED: u8 = 129;
+/// An unset special character is 255 in SSH.
+pub(crate) const UNSET: u32 = 255;
 
-const CHARACTERS: &[(u8, SpecialCodeIndex)] = &[
+pub(crate) const ISPEED: u8 = 128;
+pub(crate) const OSPEED: u8 = 129;
+
+pub(crate) const CHARACTERS: &[(u8, SpecialCodeIndex)] = &[
     (1, SpecialCodeIndex::VINTR),
     (2, SpecialCodeIndex::VQUIT),
     (3, SpecialCodeIndex::VERASE),
@@ -160,7 +161,7 @@ const CHARACTERS: &[(u8, SpecialCodeIndex)] = &[
     (18, SpecialCodeIndex::VDISCARD),
 ];
 
-const INPUT: &[(u8, InputModes)] = &[
+pub(crate) const INPUT: &[(u8, InputModes)] = &[
     (30, InputModes::IGNPAR),
     (31, InputModes::PARMRK),
     (32, InputModes::INPCK),
@@ -176,7 +177,7 @@ const INPUT: &[(u8, InputModes)] = &[
     (42, InputModes::IUTF8),
 ];
 
-const LOCAL: &[(u8, LocalModes)] = &[
+pub(crate) const LOCAL: &[(u8, LocalModes)] = &[
     (50, LocalModes::ISIG),
     (51, LocalModes::ICANON),
     (52, LocalModes::XCASE),
@@ -192,7 +193,7 @@ const LOCAL: &[(u8, LocalModes)] = &[
     (62, LocalModes::PENDIN),
 ];
 
-const OUTPUT: &[(u8, OutputModes)] = &[
+pub(crate) const OUTPUT: &[(u8, OutputModes)] = &[
     (70, OutputModes::OPOST),
     (71, OutputModes::OLCUC),
     (72, OutputModes::ONLCR),

@@ -16,7 +16,7 @@ use sockward_sys::spawn::Child;
 use crate::caller::{Caller, Shared};
 use crate::connections::Connections;
 use crate::forward::{Listeners, Opens, answer_probe};
-use crate::session::Sessions;
+use crate::session::{self, Sessions};
 
 /// Requests taken before other logins have their turn.
 const REQUESTS_AT_ONCE: usize = 64;
@@ -147,6 +147,13 @@ impl Login {
                 sessions.variable(id, session, Variable { name, value }, caller)
             }
             Request::Execute { id, session, what } => sessions.execute(id, session, &what, addresses, caller),
+            Request::Terminal { id, session, term, size, modes } => {
+                sessions.terminal(id, session, session::Asked { term, size, modes }, caller)
+            }
+            Request::WindowChange { session, size } => {
+                sessions.resize(session, size);
+                Ok(())
+            }
             Request::Signal { session, name } => {
                 sessions.signal(session, &name);
                 Ok(())
@@ -284,9 +291,12 @@ fn number(request: &Request) -> Option<u64> {
         | Request::Unlisten { id, .. }
         | Request::OpenSession { id }
         | Request::Env { id, .. }
+        | Request::Terminal { id, .. }
         | Request::Execute { id, .. } => Some(*id),
-        Request::Closed { .. } | Request::Signal { .. } | Request::CloseSession { .. } | Request::Alive => {
-            None
-        }
+        Request::Closed { .. }
+        | Request::WindowChange { .. }
+        | Request::Signal { .. }
+        | Request::CloseSession { .. }
+        | Request::Alive => None,
     }
 }

@@ -74,8 +74,28 @@ pub enum Request {
         /// Value.
         value: Vec<u8>,
     },
-    /// Run something in a session. Answered by three [`Answer::Stream`] and [`Answer::Done`], or
-    /// [`Answer::Refused`].
+    /// A terminal for what will run in a session. Answered by [`Answer::Done`] or [`Answer::Refused`].
+    Terminal {
+        /// The question's number.
+        id: u64,
+        /// The session.
+        session: u64,
+        /// TERM; may be empty.
+        term: Vec<u8>,
+        /// Its size.
+        size: WindowSize,
+        /// Encoded modes (RFC 4254 §8), as sent.
+        modes: Vec<u8>,
+    },
+    /// The size of a session's terminal has changed.
+    WindowChange {
+        /// The session.
+        session: u64,
+        /// The new one.
+        size: WindowSize,
+    },
+    /// Run something in a session. Answered by three [`Answer::Stream`] (one, where the session has a terminal)
+    /// and [`Answer::Done`], or [`Answer::Refused`].
     Execute {
         /// The question's number.
         id: u64,
@@ -91,13 +111,26 @@ pub enum Request {
         /// Without SIG.
         name: Vec<u8>,
     },
-    /// A session channel is gone; its command's pipes are closed.
+    /// A session channel is gone; its command's pipes are closed, its terminal is hung up.
     CloseSession {
         /// The session.
         session: u64,
     },
     /// The client was heard of since [`Answer::AskAlive`].
     Alive,
+}
+
+/// A terminal's size. What the kernel cannot hold is the most that it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Characters in a row.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+    /// Pixels, or 0.
+    pub width: u16,
+    /// Pixels, or 0.
+    pub height: u16,
 }
 
 /// Which forwarded connection.
@@ -236,6 +269,8 @@ pub enum Stream {
     Stdout,
     /// Read by the worker.
     Stderr,
+    /// All three: the master of the command's terminal.
+    Terminal,
 }
 
 /// How a command ended.

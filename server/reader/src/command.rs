@@ -114,6 +114,7 @@ fn start(program: &Path, argv: &[Vec<u8>], account: &Account, seconds: u64) -> R
         stdin: null.as_fd(),
         stdout: theirs.as_fd(),
         stderr: null.as_fd(),
+        terminal: false,
         umask: None,
     }
     .spawn()

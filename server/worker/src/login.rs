@@ -65,6 +65,11 @@ impl Helper<'_> {
         Ok(id)
     }
 
+    /// Whether it has not taken yet what it was told.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.channel.backlog() > 0
+    }
+
     /// Tells something that is not answered.
     pub(crate) fn tell(&mut self, request: &Request) -> Result<()> {
         self.channel.say(request, None).map_err(|_| Error::ApiMisuse("the user's helper does not listen"))
@@ -175,6 +180,8 @@ impl Login {
         buffer: &mut [u8],
     ) -> std::result::Result<bool, LinkEnd> {
         self.helper.flush()?;
+        let (_, sessions, mut helper) = self.split();
+        sessions.tell_sizes(&mut helper)?;
         for _ in 0..MESSAGES_AT_ONCE {
             match self.helper.hear(buffer)? {
                 Outcome::Message(answer, fd) => self.answered(answer, fd, session, env)?,

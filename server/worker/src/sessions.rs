@@ -1,20 +1,20 @@
-//! Session channels: commands, shells and subsystems that the helper runs (RFC 4254 §6). The command's pipes
-//! are joined to the channel; its end is told before the channel closes.
+//! Session channels: commands, shells and subsystems that the helper runs (RFC 4254 §6). The command's pipes,
+//! or its terminal, are joined to the channel; its end is told before the channel closes.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use sockward_drive::{Closing, Ends, Env, ErrorEnd, Pipes, Session};
-use sockward_privsep::login::{ExitStatus, Program, Request, Stream};
+use sockward_privsep::login::{ExitStatus, Program, Request, Stream, WindowSize};
 use sockward_proto::event::{ChannelRequest, OpenQuestion, RequestQuestion};
 use sockward_proto::{ChannelId, Result};
-use sockward_wire::channel::STDERR;
+use sockward_wire::channel::Size;
 
 use crate::login::{Asked, Helper};
 
-/// What a client that asked for a terminal is told.
-const NO_TERMINAL: &str =
-    "this server gives no terminals yet: the session runs without one (ssh -T avoids this message)";
+/// Bytes of a terminal's modes that are handed on: each opcode below 160 (RFC 4254 §8) and its value, and more
+/// than enough to say some twice.
+const MODES_MAX: usize = 4096;
 
 /// One login's session channels, by the number the helper knows.
 #[derive(Default)]
@@ -26,11 +26,17 @@ pub(crate) struct Sessions {
 struct Open {
     channel: ChannelId,
     pipes: Pipes,
-    wanted_terminal: bool,
+    /// The master of its terminal, on its way to the pump.
+    terminal: Option<OwnedFd>,
+    has_terminal: bool,
+    /// The terminal's new size, until the helper listens.
+    resized: Option<WindowSize>,
     /// A command was asked for: RFC 4254 §6.5 allows one.
     busy: bool,
     exited: bool,
     input_ended: bool,
+    /// How the command ended, while its terminal's last output is on the way.
+    status: Option<ChannelRequest>,
 }
 
 /// The type of a session channel by what runs in it, as `ChannelTimeout` names it; none of other requests.
@@ -46,6 +52,7 @@ pub(crate) fn kind(request: &ChannelRequest) -> Option<String> {
         | ChannelRequest::Pty { .. }
         | ChannelRequest::Eow
         | ChannelRequest::WindowChange(_)
+        | ChannelRequest::Break(_)
         | ChannelRequest::ExitStatus(_)
         | ChannelRequest::ExitSignal { .. } => None,
     }
@@ -65,10 +72,13 @@ impl Sessions {
         let open = Open {
             channel,
             pipes: Pipes::default(),
-            wanted_terminal: false,
+            terminal: None,
+            has_terminal: false,
+            resized: None,
             busy: false,
             exited: false,
             input_ended: false,
+            status: None,
         };
         self.open.insert(id, open);
         self.by_channel.insert(channel, id);
@@ -99,10 +109,23 @@ impl Sessions {
                 helper.tell(&Request::Signal { session: id, name: name.clone() })?;
                 return session.conn.answer_request(question, true);
             }
-            ChannelRequest::Pty { .. } => {
-                open.wanted_terminal = true;
-                session.conn.send_debug(NO_TERMINAL, true)?;
-                return session.conn.answer_request(question, false);
+            ChannelRequest::Pty { term, size, modes } => {
+                let (term, size) = (term.clone(), window_size(size));
+                let modes = modes.get(..MODES_MAX).unwrap_or(modes).to_vec();
+                let ask = |question_id| Request::Terminal { id: question_id, session: id, term, size, modes };
+                return helper.ask(Asked::Request(question), ask).map(drop);
+            }
+            ChannelRequest::WindowChange(size) => {
+                // Where there is no terminal the helper knows it, too: one may have been asked for just now.
+                open.resized = Some(window_size(size));
+                let known = open.has_terminal;
+                self.tell_sizes(helper)?;
+                return session.conn.answer_request(question, known);
+            }
+            // A pseudo-terminal has no line to break; who has one is told that it was done, as by OpenSSH.
+            ChannelRequest::Break(_) => {
+                let known = open.has_terminal;
+                return session.conn.answer_request(question, known);
             }
             ChannelRequest::Eow => {
                 let channel = question.channel;
@@ -110,9 +133,7 @@ impl Sessions {
                 // Of a command that has closed its stderr nothing more will be heard.
                 return if session.end_input(channel) { self.input_ended(channel, session) } else { Ok(()) };
             }
-            ChannelRequest::WindowChange(_)
-            | ChannelRequest::ExitStatus(_)
-            | ChannelRequest::ExitSignal { .. } => {
+            ChannelRequest::ExitStatus(_) | ChannelRequest::ExitSignal { .. } => {
                 return session.conn.answer_request(question, false);
             }
         };
@@ -130,40 +151,38 @@ impl Sessions {
             Stream::Stdin => open.pipes.output = Some(fd),
             Stream::Stdout => open.pipes.input = Some(fd),
             Stream::Stderr => open.pipes.error = Some(ErrorEnd::Read(fd)),
+            Stream::Terminal => open.terminal = Some(fd),
         }
     }
 
-    /// The helper did what was asked: set a variable or started a command.
+    /// The helper did what was asked: set a variable, opened a terminal or started a command.
     pub(crate) fn done(
         &mut self,
         question: RequestQuestion,
         session: &mut Session,
         env: &mut Env<'_>,
     ) -> Result<()> {
-        let (channel, is_env) = (question.channel, matches!(question.request, ChannelRequest::Env { .. }));
+        let open = self.by_channel.get(&question.channel).and_then(|id| self.open.get_mut(id));
+        let (channel, runs) = (question.channel, kind(&question.request).is_some());
+        let is_terminal = matches!(question.request, ChannelRequest::Pty { .. });
         session.conn.answer_request(question, true)?;
-        let id = self.by_channel.get(&channel);
-        let Some(open) = id.and_then(|id| self.open.get_mut(id)).filter(|_| !is_env) else { return Ok(()) };
-        let pipes = Box::new(std::mem::take(&mut open.pipes));
-        if open.wanted_terminal {
-            let text = format!("{NO_TERMINAL}\r\n");
-            let write = |slots: &mut [std::io::IoSliceMut<'_>]| {
-                let Some(slot) = slots.first_mut().and_then(|s| s.get_mut(..text.len())) else {
-                    return Err(());
-                };
-                slot.copy_from_slice(text.as_bytes());
-                Ok(text.len())
-            };
-            // A client that grants no window for so little does not get the message.
-            let _ = session.conn.send_data(channel, Some(STDERR), text.len(), write)?;
+        let Some(open) = open else { return Ok(()) };
+        open.has_terminal |= is_terminal;
+        if !runs {
+            return Ok(());
         }
-        if session.set_ends(channel, Ends::Pipes(pipes), env).is_err() {
+        let ends = match open.terminal.take() {
+            Some(master) => Ends::Terminal(master),
+            None => Ends::Pipes(Box::new(std::mem::take(&mut open.pipes))),
+        };
+        if session.set_ends(channel, ends, env).is_err() {
             return session.conn.close_channel(channel);
         }
         Ok(())
     }
 
-    /// A command ended. Its status is told at once; its output may still be on the way.
+    /// A command ended. Its status is told at once, and its output may still be on the way; with a terminal when
+    /// all that it wrote is out.
     pub(crate) fn exited(&mut self, id: u64, status: &ExitStatus, session: &mut Session) -> Result<()> {
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
         open.exited = true;
@@ -176,8 +195,26 @@ impl Sessions {
             },
         };
         let (channel, finished) = (open.channel, open.input_ended);
+        if open.has_terminal && !finished {
+            open.status = Some(request);
+            session.read_to_the_last(channel);
+            return Ok(());
+        }
         session.conn.request(channel, &request, false)?;
         if finished { session.conn.close_channel(channel) } else { Ok(()) }
+    }
+
+    /// Tells the helper sizes that have changed, if it listens: a client may send more than it takes, and only the
+    /// last one counts.
+    pub(crate) fn tell_sizes(&mut self, helper: &mut Helper<'_>) -> Result<()> {
+        for (&session, open) in &mut self.open {
+            if !helper.is_behind()
+                && let Some(size) = open.resized.take()
+            {
+                helper.tell(&Request::WindowChange { session, size })?;
+            }
+        }
+        Ok(())
     }
 
     /// A command's outputs have ended.
@@ -186,6 +223,9 @@ impl Sessions {
             return Ok(());
         };
         open.input_ended = true;
+        if let Some(status) = open.status.take() {
+            session.conn.request(channel, &status, false)?;
+        }
         if open.exited { session.conn.close_channel(channel) } else { Ok(()) }
     }
 
@@ -200,4 +240,10 @@ impl Sessions {
         self.open.remove(&id);
         helper.tell(&Request::CloseSession { session: id })
     }
+}
+
+fn window_size(size: &Size) -> WindowSize {
+    let cap = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+    let Size { columns, rows, width, height } = *size;
+    WindowSize { columns: cap(columns), rows: cap(rows), width: cap(width), height: cap(height) }
 }

@@ -10,6 +10,7 @@
 //! | `endings` | whoever ends, and however, no socket stays behind |
 //! | `logins` | who may not log in; what a login's commands find themselves in |
 //! | `life` | a reload keeps what there is; the end of the server |
+//! | `terminals` | what a command finds in one, what reaches it, how it ends |
 //! | `worker` | what a worker that was taken over can still do |
 //! | `monitor` | what the monitor believes of what such a worker, reader or helper says |
 //! | `packaging` | that systemd understands what is in packaging/ |

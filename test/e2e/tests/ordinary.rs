@@ -28,6 +28,7 @@ for round in 1 2; do
     echo "words: $(tr '\n' ' ' <said)"
     echo "round $round: $($command -o StrictHostKeyChecking=accept-new 'echo I am $(id -un)')"
     echo "stock: $(ssh -p 2222 -o BatchMode=yes "$(id -un)@127.0.0.1" 'echo I am $(id -un)')"
+    echo "terminal: $($command -tt 'stat -c %U "$(tty)"' </dev/null)"
     echo "listening: $(ss -Hltn | awk '{print $4}' | tr '\n' ' ')"
     # Others do not come in, nor does anybody through another address.
     ssh -p 2222 -o BatchMode=yes -o StrictHostKeyChecking=no root@127.0.0.1 true 2>/dev/null && echo root came in
@@ -82,6 +83,7 @@ fn one_command_serves_its_user_and_the_command_it_prints_comes_in() {
         // The same key as before: known by now.
         (format!("round 2: I am {name}"), 1),
         (format!("stock: I am {name}"), 2),
+        (format!("terminal: {name}\r"), 2),
         ("listening: 127.0.0.1:2222 ".to_owned(), 2),
         (format!("socket: {name} 600 SSH-2.0"), 2),
         ("ended well".to_owned(), 2),

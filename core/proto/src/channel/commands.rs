@@ -240,6 +240,7 @@ fn request_kind(request: &ChannelRequest) -> RequestKind<'_> {
         ChannelRequest::Exec(command) => RequestKind::Exec { command },
         ChannelRequest::Subsystem(name) => RequestKind::Subsystem { name },
         ChannelRequest::WindowChange(size) => RequestKind::WindowChange(*size),
+        ChannelRequest::Break(milliseconds) => RequestKind::Break { milliseconds: *milliseconds },
         ChannelRequest::Signal(name) => RequestKind::Signal { name },
         ChannelRequest::ExitStatus(status) => RequestKind::ExitStatus { status: *status },
         ChannelRequest::ExitSignal { name, core_dumped, message } => {

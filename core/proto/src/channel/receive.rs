@@ -256,6 +256,7 @@ fn channel_request(kind: &RequestKind<'_>) -> Option<ChannelRequest> {
         RequestKind::Exec { command } => ChannelRequest::Exec(command.to_vec()),
         RequestKind::Subsystem { name } => ChannelRequest::Subsystem(name.to_vec()),
         RequestKind::WindowChange(size) => ChannelRequest::WindowChange(*size),
+        RequestKind::Break { milliseconds } => ChannelRequest::Break(*milliseconds),
         RequestKind::Signal { name } => ChannelRequest::Signal(name.to_vec()),
         RequestKind::ExitStatus { status } => ChannelRequest::ExitStatus(*status),
         RequestKind::ExitSignal { name, core_dumped, message } => ChannelRequest::ExitSignal {

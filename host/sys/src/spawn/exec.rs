@@ -20,6 +20,8 @@ pub(super) struct Plan<'a> {
     /// These become the descriptors 0, 1, 2, … of the child, and nothing else is open there.
     pub(super) descriptors: &'a [BorrowedFd<'a>],
     pub(super) new_session: bool,
+    /// Descriptor 0 is a terminal that becomes the new session's.
+    pub(super) controlling_terminal: bool,
     pub(super) directory: Option<BorrowedFd<'a>>,
     pub(super) umask: Option<u32>,
 }
@@ -44,6 +46,8 @@ pub enum Stage {
     Descriptors = 3,
     /// execve(2) itself: no such file, no permission, not a program.
     Exec = 4,
+    /// Making a terminal the session's.
+    Terminal = 5,
 }
 
 /// Why a process did not start. Nothing of it is left running.
@@ -63,6 +67,7 @@ impl fmt::Display for SpawnError {
             Stage::Directory => "cannot change to the working directory",
             Stage::Descriptors => "cannot set up descriptors",
             Stage::Exec => "cannot execute",
+            Stage::Terminal => "cannot take the terminal",
         };
         write!(f, "{what}: {}", self.source)
     }
@@ -122,6 +127,7 @@ impl Stage {
             2 => Stage::Directory,
             3 => Stage::Descriptors,
             0 => Stage::Prepare,
+            5 => Stage::Terminal,
             _ => Stage::Exec,
         }
     }
@@ -138,6 +144,7 @@ struct Prepared {
     descriptors: Vec<OwnedFd>,
     directory: Option<OwnedFd>,
     new_session: bool,
+    controlling_terminal: bool,
     umask: Option<u32>,
     nofile: Option<u64>,
     open_max: RawFd,
@@ -164,6 +171,7 @@ impl Prepared {
             descriptors: Vec::new(),
             directory: None,
             new_session: plan.new_session,
+            controlling_terminal: plan.controlling_terminal,
             umask: plan.umask,
             nofile: limits::inherited_nofile(),
             open_max: rustix::process::getrlimit(rustix::process::Resource::Nofile)
@@ -216,6 +224,12 @@ fn become_program(prepared: &Prepared, report: RawFd) -> ! {
             fail(report, Stage::Descriptors, errno());
         }
         place = place.saturating_add(1);
+    }
+    if prepared.controlling_terminal
+        && let Some(terminal) = prepared.descriptors.first()
+        && let Err(error) = rustix::process::ioctl_tiocsctty(terminal)
+    {
+        fail(report, Stage::Terminal, error.raw_os_error());
     }
     if !close_on_exec_from(place, prepared.open_max) {
         fail(report, Stage::Descriptors, errno());

@@ -54,6 +54,7 @@ impl SelfExe {
             env: &role.env,
             descriptors: &descriptors,
             new_session: role.new_session,
+            controlling_terminal: false,
             directory: None,
             umask: None,
         })

@@ -40,6 +40,7 @@ impl Tool<'_> {
             env: &env,
             descriptors: &[self.stdin, self.stdout, self.stderr],
             new_session: false,
+            controlling_terminal: false,
             directory: None,
             umask: None,
         })

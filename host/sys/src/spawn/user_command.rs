@@ -28,6 +28,8 @@ pub struct UserCommand<'a> {
     pub stdout: BorrowedFd<'a>,
     /// Descriptor 2.
     pub stderr: BorrowedFd<'a>,
+    /// Descriptor 0 is a terminal, which becomes the controlling one of the command's session.
+    pub terminal: bool,
     /// The file mode creation mask; absent = this process's.
     pub umask: Option<u32>,
 }
@@ -55,6 +57,7 @@ impl UserCommand<'_> {
             env: &self.env,
             descriptors: &[self.stdin, self.stdout, self.stderr],
             new_session: true,
+            controlling_terminal: self.terminal,
             directory: Some(directory.as_fd()),
             umask: self.umask,
         })?;
@@ -90,6 +93,7 @@ mod tests {
             stdin: null.as_fd(),
             stdout: out_w.as_fd(),
             stderr: out_w.as_fd(),
+            terminal: false,
             umask: None,
         };
         change(&mut command);
@@ -174,6 +178,7 @@ mod tests {
             stdin: null.as_fd(),
             stdout: null.as_fd(),
             stderr: null.as_fd(),
+            terminal: false,
             umask: None,
         };
         let error = command.spawn().unwrap_err();
@@ -195,6 +200,7 @@ mod tests {
             stdin: r.as_fd(),
             stdout: w.as_fd(),
             stderr: w.as_fd(),
+            terminal: false,
             umask: None,
         }
         .spawn()
@@ -207,5 +213,53 @@ mod tests {
         // The sleeping grandchild had the write end too: the end of file shows that it is gone.
         drop(w);
         assert_eq!(fd::read(&r, &mut [0; 1]).unwrap(), 0);
+    }
+    #[test]
+    fn a_terminal_becomes_the_commands_own() {
+        let pty = crate::pty::Pty::open().unwrap();
+        let script = "test $(tty) = NAME && (echo yes >/dev/tty); ps -o sid=,pgid=,tpgid= -p $$; sleep 1000";
+        let mut started = UserCommand {
+            program: "/bin/sh".into(),
+            argv: vec!["sh".into(), "-c".into(), script.replace("NAME", &pty.name.to_string_lossy()).into()],
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            directory: "/".into(),
+            stdin: pty.slave.as_fd(),
+            stdout: pty.slave.as_fd(),
+            stderr: pty.slave.as_fd(),
+            terminal: true,
+            umask: None,
+        }
+        .spawn()
+        .unwrap();
+        drop(pty.slave);
+        let mut text = Vec::new();
+        while text.iter().filter(|b| **b == b'\n').count() < 2 {
+            assert!(fd::wait_readable(&pty.master, std::time::Duration::from_secs(60)).unwrap());
+            let mut buffer = [0; 256];
+            let n = fd::read(&pty.master, &mut buffer).unwrap();
+            text.extend_from_slice(&buffer[..n]);
+        }
+        let text = String::from_utf8(text).unwrap();
+        let pid = started.child.pid().to_string();
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert_eq!(words, ["yes", &pid, &pid, &pid]);
+        // The last master closed: the session is hung up.
+        drop(pty.master);
+        assert_eq!(started.child.wait().unwrap(), Exit::Signal { number: libc::SIGHUP, core: false });
+
+        // What is no terminal cannot be one.
+        let null = fd::dev_null().unwrap();
+        let command = UserCommand {
+            program: "/bin/true".into(),
+            argv: vec!["true".into()],
+            env: vec![],
+            directory: "/".into(),
+            stdin: null.as_fd(),
+            stdout: null.as_fd(),
+            stderr: null.as_fd(),
+            terminal: true,
+            umask: None,
+        };
+        assert_eq!(command.spawn().unwrap_err().stage, Stage::Terminal);
     }
 }

@@ -1,4 +1,4 @@
-//! One command, shell or subsystem: decided, put together and started, with pipes for its streams.
+//! One command, shell or subsystem: decided, put together and started, with pipes or a terminal for its streams.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +11,7 @@ use sockward_sys::fd;
 use sockward_sys::spawn::{Child, Started, UserCommand};
 
 use super::environment::Environment;
+use super::terminal::Terminal;
 use crate::caller::Shared;
 use crate::refused::Refused;
 use crate::shown;
@@ -22,9 +23,17 @@ const DEFAULT_SHELL: &[u8] = b"/bin/sh";
 pub(super) struct Command {
     pub(super) child: Child,
     /// The worker's ends of its streams.
-    pub(super) streams: [(Stream, OwnedFd); 3],
+    pub(super) streams: Vec<(Stream, OwnedFd)>,
     /// Whether the client may send it signals: not what it did not choose, as in OpenSSH.
     pub(super) takes_signals: bool,
+}
+
+/// A command's standard streams, and the worker's ends of them, non-blocking.
+pub(super) struct Streams {
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) worker: Vec<(Stream, OwnedFd)>,
 }
 
 /// What was asked for, in words. A command is not named: it may hold what nobody else should read.
@@ -59,6 +68,7 @@ pub(super) fn start(
     variables: &[Variable],
     connection: &[String; 4],
     permit: &Permit,
+    terminal: Option<&Terminal>,
     shared: &Shared,
 ) -> Result<Command, Refused> {
     let kind = match what {
@@ -72,15 +82,13 @@ pub(super) fn start(
     };
     let account = &permit.account;
     let shell: &[u8] = if account.shell.is_empty() { DEFAULT_SHELL } else { &account.shell };
-    let env = Environment::new(permit, variables, shell, connection, original.as_deref());
-    let (stdin, to_stdin) = fd::pipe()?;
-    let (from_stdout, stdout) = fd::pipe()?;
-    let (from_stderr, stderr) = fd::pipe()?;
+    let env = Environment::new(permit, variables, shell, connection, terminal, original.as_deref());
+    let Streams { stdin, stdout, stderr, worker } = match terminal {
+        Some(terminal) => terminal.streams()?,
+        None => pipes()?,
+    };
     if shared.is_short(&stderr) {
         return Err(Refused::shortage("too many open files"));
-    }
-    for end in [&to_stdin, &from_stdout, &from_stderr] {
-        fd::set_nonblocking(end, true)?;
     }
     let Started { child, .. } = UserCommand {
         program: path(shell),
@@ -90,14 +98,27 @@ pub(super) fn start(
         stdin: stdin.as_fd(),
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
+        terminal: terminal.is_some(),
         umask: Some(shared.umask),
     }
     .spawn()?;
     Ok(Command {
         child,
-        streams: [(Stream::Stdin, to_stdin), (Stream::Stdout, from_stdout), (Stream::Stderr, from_stderr)],
+        streams: worker,
         takes_signals: permit.session.forced.is_none() && !matches!(what, Program::Subsystem(_)),
     })
+}
+
+fn pipes() -> Result<Streams, Refused> {
+    let (stdin, to_stdin) = fd::pipe()?;
+    let (from_stdout, stdout) = fd::pipe()?;
+    let (from_stderr, stderr) = fd::pipe()?;
+    for end in [&to_stdin, &from_stdout, &from_stderr] {
+        fd::set_nonblocking(end, true)?;
+    }
+    let worker =
+        vec![(Stream::Stdin, to_stdin), (Stream::Stdout, from_stdout), (Stream::Stderr, from_stderr)];
+    Ok(Streams { stdin, stdout, stderr, worker })
 }
 
 /// `sh -c command`, or `-sh` for a login shell.
@@ -111,8 +132,8 @@ fn arguments(shell: &[u8], command: Option<Vec<u8>>) -> Vec<OsString> {
     }
 }
 
-/// The home directory, or `/` and a word about it on the command's standard error. The pipe is empty yet, so the
-/// word fits, and it comes before anything that the command says.
+/// The home directory, or `/` and a word about it on the command's standard error. The pipe, or
+/// the terminal, is empty yet, so the word fits, and it comes before anything that the command says.
 fn directory(home: &Path, stderr: &OwnedFd) -> PathBuf {
     // "." in it asks for the right to enter it, as changing to it will.
     match std::fs::metadata(home.join(".")) {

@@ -2,10 +2,10 @@
 //! stands over what was set before:
 //!
 //! 1. what the client sent and `AcceptEnv` let through
-//! 2. USER, LOGNAME, HOME, PATH, MAIL, SHELL
+//! 2. USER, LOGNAME, HOME, PATH, MAIL, SHELL; TERM with a terminal
 //! 3. `environment=` of the key, where `PermitUserEnvironment` lets it
 //! 4. `SetEnv`
-//! 5. SSH_CLIENT, SSH_CONNECTION, SSH_ORIGINAL_COMMAND
+//! 5. SSH_CLIENT, SSH_CONNECTION, SSH_TTY, SSH_ORIGINAL_COMMAND
 //!
 //! Differences: sshd's own TZ is not handed on, and ~/.ssh/environment is not read.
 
@@ -13,6 +13,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use sockward_policy::{Account, Permit, Variable};
+
+use super::terminal::Terminal;
 
 /// What Debian's sshd has for users, and for root.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/games";
@@ -33,6 +35,7 @@ impl Environment {
         client: &[Variable],
         shell: &[u8],
         connection: &[String; 4],
+        terminal: Option<&Terminal>,
         original: Option<&[u8]>,
     ) -> Self {
         let mut env = Environment::default();
@@ -44,11 +47,17 @@ impl Environment {
         env.set("PATH", if *uid == 0 { PATH_OF_ROOT } else { PATH }.as_bytes());
         env.set("MAIL", format!("{MAIL}/{name}").as_bytes());
         env.set("SHELL", shell);
+        if let Some(term) = terminal.and_then(Terminal::term) {
+            env.set("TERM", term);
+        }
         env.set_all(&permit.session.key_environment);
         env.set_all(&permit.session.set_env);
         let [peer, peer_port, local, local_port] = connection;
         env.set("SSH_CLIENT", format!("{peer} {peer_port} {local_port}").as_bytes());
         env.set("SSH_CONNECTION", format!("{peer} {peer_port} {local} {local_port}").as_bytes());
+        if let Some(terminal) = terminal {
+            env.set("SSH_TTY", terminal.name().as_os_str().as_encoded_bytes());
+        }
         if let Some(original) = original {
             env.set("SSH_ORIGINAL_COMMAND", original);
         }

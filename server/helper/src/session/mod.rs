@@ -3,5 +3,7 @@
 mod command;
 mod environment;
 mod sessions;
+mod terminal;
 
 pub(crate) use sessions::Sessions;
+pub(crate) use terminal::Asked;

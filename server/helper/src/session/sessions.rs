@@ -1,18 +1,19 @@
 //! The session channels of one login, and the commands that run on them.
 //!
-//! A command outlives its channel and its login if it wants to: it sees closed pipes and gets no signal, as with
-//! OpenSSH. It is only reaped here.
+//! A command outlives its channel and its login if it wants to: it sees closed pipes and gets no signal, or a
+//! terminal that is hung up, as with OpenSSH. It is only reaped here.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use sockward_policy::{Limited, SessionKind, Variable, decide_one_more, decide_session};
+use sockward_policy::{Limited, SessionKind, Variable, decide_one_more, decide_session, decide_tty};
 use sockward_privsep::helper::Event;
-use sockward_privsep::login::{Answer, ExitStatus, Program, Refusal};
+use sockward_privsep::login::{Answer, ExitStatus, Program, Refusal, WindowSize};
 use sockward_sys::signal;
 use sockward_sys::spawn::{Child, Exit};
 
 use super::command::{self, Command};
+use super::terminal::{Asked, Terminal};
 use crate::caller::Caller;
 use crate::refused::Refused;
 
@@ -27,17 +28,19 @@ pub(crate) struct Sessions {
     all: BTreeMap<u64, Session>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Session {
     variables: Vec<Variable>,
+    terminal: Option<Terminal>,
     state: State,
     /// The channel is gone; what runs still counts against `MaxSessions`.
     closed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
     /// Nothing was asked for yet.
+    #[default]
     Idle,
     Running {
         child: Child,
@@ -54,7 +57,7 @@ impl Sessions {
         let any = decide_session(caller.permit, SessionKind::Shell).into_result().map(drop);
         match any.and(room) {
             Ok(()) => {
-                self.all.insert(id, Session { variables: Vec::new(), state: State::Idle, closed: false });
+                self.all.insert(id, Session::default());
                 caller.answer(&Answer::Done { id })
             }
             Err(refusal) => refuse(id, "session", refusal.into(), caller),
@@ -79,6 +82,42 @@ impl Sessions {
         }
     }
 
+    /// The worker asks for a terminal.
+    pub(crate) fn terminal(
+        &mut self,
+        id: u64,
+        session: u64,
+        asked: Asked,
+        caller: &mut Caller<'_>,
+    ) -> io::Result<()> {
+        const WHAT: &str = "terminal";
+        let Some(Session { terminal: none @ None, state: State::Idle, closed: false, .. }) =
+            self.all.get_mut(&session)
+        else {
+            return refuse(
+                id,
+                WHAT,
+                Refused::failed("a session has one terminal, from its beginning"),
+                caller,
+            );
+        };
+        let allowed = decide_tty(caller.permit).into_result().map_err(Refused::from);
+        match allowed.and_then(|_| Terminal::open(asked, caller.shared)) {
+            Ok(terminal) => {
+                *none = Some(terminal);
+                caller.answer(&Answer::Done { id })
+            }
+            Err(refused) => refuse(id, WHAT, refused, caller),
+        }
+    }
+
+    /// The size of a terminal has changed. Without one there is nothing to change.
+    pub(crate) fn resize(&self, session: u64, size: WindowSize) {
+        if let Some(terminal) = self.all.get(&session).and_then(|s| s.terminal.as_ref()) {
+            terminal.resize(size);
+        }
+    }
+
     /// The worker asks for a command.
     pub(crate) fn execute(
         &mut self,
@@ -89,13 +128,18 @@ impl Sessions {
         caller: &mut Caller<'_>,
     ) -> io::Result<()> {
         let asked = command::describe(what);
-        let Some(Session { variables, state: state @ State::Idle, closed: false }) =
+        let Some(Session { variables, terminal, state: state @ State::Idle, closed: false }) =
             self.all.get_mut(&session)
         else {
             return refuse(id, &asked, Refused::failed("a session runs one command"), caller);
         };
-        match command::start(what, variables, connection, caller.permit, caller.shared) {
+        let started =
+            command::start(what, variables, connection, caller.permit, terminal.as_ref(), caller.shared);
+        match started {
             Ok(Command { child, streams, takes_signals }) => {
+                if let Some(terminal) = terminal {
+                    terminal.started();
+                }
                 *state = State::Running { child, takes_signals };
                 caller.event(Event::Execute {
                     what: asked,
@@ -131,6 +175,7 @@ impl Sessions {
     /// A session channel is gone.
     pub(crate) fn closed(&mut self, session: u64) {
         let Some(entry) = self.all.get_mut(&session) else { return };
+        entry.terminal = None;
         match entry.state {
             State::Running { .. } => entry.closed = true,
             State::Idle | State::Ended => drop(self.all.remove(&session)),
