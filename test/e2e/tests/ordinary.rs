@@ -83,7 +83,7 @@ fn one_command_serves_its_user_and_the_command_it_prints_comes_in() {
         // The same key as before: known by now.
         (format!("round 2: I am {name}"), 1),
         (format!("stock: I am {name}"), 2),
-        (format!("terminal: {name}\r"), 2),
+        (format!("terminal: {name}"), 2),
         ("listening: 127.0.0.1:2222 ".to_owned(), 2),
         (format!("socket: {name} 600 SSH-2.0"), 2),
         ("ended well".to_owned(), 2),
