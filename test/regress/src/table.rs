@@ -91,7 +91,7 @@ pub const TABLE: &[Script] = &[
     // Over a hundred exchanges, and waits of two minutes.
     long(script("rekey", &[S, C], 330)),
     script("forward-control", &[S, C], 157),
-    // key-options has to wait for terminals: all else in it passes.
+    script("key-options", &[S, C], 5),
     script("cfgmatch", &[S], 10),
     script("cfgmatchlisten", &[S], 15),
     script("addrmatch", &[S], 2),
