@@ -146,3 +146,23 @@ fn a_shell_has_the_terminal_and_its_escapes() {
     screen.tmux(&["send-keys", "-l", "~."]);
     screen.sees("status: 255.", 1);
 }
+
+#[test]
+fn whoever_waits_for_a_lost_server_reads_what_happens() {
+    let Some(mut server) = server() else { return };
+    let options = ["-N", "-oReconnect=yes", "-oReconnectMaxDelay=0", "-oStrictHostKeyChecking=ask", "h"];
+    let screen = Screen::start(&server.ssh(&options));
+    // Said to nobody: that it is connected shows in the server's log.
+    wait_until("the login", || read(&server.path("sshd.log")).contains("Accepted publickey"));
+    server.stop();
+    screen.sees("Connection to 127.0.0.1 lost: closed by remote host.", 1);
+    screen.sees("Reconnecting to 127.0.0.1 in ", 1);
+    screen.sees("Connection refused", 1);
+    server.start_again();
+    screen.sees("Reconnected to 127.0.0.1 after ", 1);
+    // And then a server that does not let her in any more: nothing is asked, and it ends with the reason.
+    std::fs::write(server.path("authorized_keys"), "").unwrap();
+    server.cut();
+    let text = screen.sees("status: 255.", 1);
+    assert!(text.contains("Permission denied (") && !text.contains("password:"), "{text}");
+}

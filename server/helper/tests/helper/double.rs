@@ -295,7 +295,7 @@ impl Worker {
     }
 
     #[track_caller]
-    fn done(&mut self, wanted: u64) -> Result<(), Refused> {
+    pub(crate) fn done(&mut self, wanted: u64) -> Result<(), Refused> {
         self.find(|answer, fd| match (answer, fd) {
             (Answer::Done { id }, None) if id == wanted => Ok(Ok(())),
             (Answer::Refused { id, why, text }, None) if id == wanted => Ok(Err((why, text))),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sockward_policy::{By, ForcedCommand, Limit, Origin, Permit, Reason, Source, Subsystem, Variable};
 use sockward_privsep::helper::Event;
-use sockward_privsep::login::{ExitStatus, Program, Refusal, Request};
+use sockward_privsep::login::{Answer, ExitStatus, Program, Refusal, Request, Stream, WindowSize};
 use sockward_sys::fd;
 
 use crate::double::{ALEX, Helper, Streams, TempDir, Worker, permit, read_all, wait_for};
@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what_cannot_run_is_refused", what_cannot_run_is_refused),
     ("sessions_are_limited_by_what_runs", sessions_are_limited_by_what_runs),
     ("commands_outlive_their_login", commands_outlive_their_login),
+    ("a_session_has_one_terminal_from_its_beginning", a_session_has_one_terminal_from_its_beginning),
 ];
 
 fn start(change: impl FnOnce(&mut Permit)) -> (Helper, Worker) {
@@ -408,4 +409,51 @@ fn commands_outlive_their_login() {
     last.session().unwrap();
     drop(last);
     helper.until(|h| h.idle == 2);
+}
+
+fn a_session_has_one_terminal_from_its_beginning() {
+    let (helper, mut worker) = start(|_| {});
+    let size = |n| WindowSize { columns: n, rows: n, width: n, height: n };
+    let terminal = |worker: &mut Worker, session, term: &str, modes: &[u8]| {
+        let (term, modes) = (term.into(), modes.to_vec());
+        let id = worker.ask(|id| Request::Terminal { id, session, term, size: size(u16::MAX), modes });
+        worker.done(id)
+    };
+    let tell = |worker: &mut Worker, request| worker.link.say(&request, None).unwrap();
+    let session = worker.session().unwrap();
+    let before = helper.descriptors();
+    // A size for what is not there, modes that are none, a name that can be none.
+    tell(&mut worker, Request::WindowChange { session, size: size(1) });
+    tell(&mut worker, Request::WindowChange { session: 77, size: size(1) });
+    assert!(terminal(&mut worker, 77, "xterm", b"").is_err());
+    assert!(terminal(&mut worker, session, "x\0term", b"").is_err());
+    terminal(&mut worker, session, "xterm", b"\x01\0\0\0\x04\x35garbage that is broken off").unwrap();
+    assert!(terminal(&mut worker, session, "xterm", b"").is_err(), "a second one");
+    for n in 0..2000 {
+        tell(&mut worker, Request::WindowChange { session, size: size(n) });
+    }
+    let what = Program::Exec("stty size; tty; echo $$; echo $TERM; exec sleep 100".into());
+    let id = worker.ask(|id| Request::Execute { id, session, what });
+    worker.done(id).unwrap();
+    let master = worker.find(|answer, fd| match (answer, fd) {
+        (Answer::Stream { session: s, stream: Stream::Terminal }, Some(fd)) if s == session => Ok(fd),
+        other => Err(other),
+    });
+    assert!(terminal(&mut worker, session, "xterm", b"").is_err(), "when the command runs");
+    let said = std::cell::RefCell::new(Vec::new());
+    wait_for("what it says", || {
+        let mut buffer = [0; 200];
+        let n = fd::read(&master, &mut buffer).unwrap_or(0);
+        said.borrow_mut().extend_from_slice(&buffer[..n]);
+        said.borrow().ends_with(b"xterm\r\n")
+    });
+    let said = String::from_utf8(said.into_inner()).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0] == "1999 1999" && lines[1].starts_with("/dev/pts/"), "{said}");
+    // With the channel and the worker's end goes the terminal: the command is hung up.
+    drop(master);
+    tell(&mut worker, Request::CloseSession { session });
+    let process = Path::new("/proc").join(lines[2]);
+    wait_for("the command is gone", || !process.exists());
+    wait_for("its descriptors are gone", || helper.descriptors() <= before);
 }
