@@ -24,8 +24,9 @@ The far end of forwardings over any SSH server, usually as a forced command:
   command=\"sockward gate --permit-listen /run/vnc/alex.sock --mode 0660 --group vnc\",restrict ssh-ed25519 ...
 
 The near end is 'sockward ssh -o Via=gate -R /run/vnc/alex.sock:localhost:5900 HOST'.
-Nothing is permitted that is not named. Paths are absolute or start with ~/; * and ? match within one name;
-%u is the user's name, %U the user's number, %h the home directory.
+Nothing is permitted that is not named. Paths are absolute or start with ~/; * and ? match within one name, and
+have to be quoted in a forced command, which the login's shell reads; %u is the user's name, %U the user's number,
+%h the home directory.
 
   --permit-listen WHAT   the near end may listen on this path or [HOST:]PORT; again for more
   --permit-open WHAT     the near end may connect to this path or HOST:PORT; again for more
