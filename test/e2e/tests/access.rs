@@ -220,7 +220,7 @@ fn a_group_that_does_not_exist_is_an_error_and_makes_no_socket() {
     // A key's line is the user's: others come in, and this login has no sockets.
     let server = server("", "streamlocalbindgroup=\"no-such-group\"");
     not_shared(Kind::OpenSsh, &server, &socket(&server, "s"));
-    assert!(server.log().contains("there is no group no-such-group"), "{}", server.log());
+    wait_until("the reason in the log", || server.log().contains("there is no group no-such-group"));
 }
 
 /// Nobody comes in where it says so, and the client is told no more than that.
@@ -423,8 +423,11 @@ fn limits_of_one_login() {
         let mut third = Client::new(kind, &server).args(forwards.iter().flat_map(|f| ["-R", f])).forward();
         assert!(!third.wait().success(), "three listeners");
     }
-    assert!(server.log().contains("too many: the limit is 2 (MaxListeners)"));
-    assert!(server.log().contains("too many: the limit is 1 (MaxForwardedConnections)"));
+    for reason in
+        ["too many: the limit is 2 (MaxListeners)", "too many: the limit is 1 (MaxForwardedConnections)"]
+    {
+        wait_until("the reason in the log", || server.log().contains(reason));
+    }
 }
 
 /// A connection to a port that is not closed at once.

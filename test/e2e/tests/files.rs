@@ -132,7 +132,7 @@ fn a_user_opens_only_what_the_file_system_lets_it() {
     let before = origin.served();
     assert_eq!(ask(), "");
     assert_eq!(origin.served(), before);
-    assert!(client.log().contains("open failed"), "{}", client.log());
+    wait_until("the reason", || client.log().contains("open failed"));
 }
 
 /// Everything that may stand where a socket is asked for, in a directory where anybody may make files.

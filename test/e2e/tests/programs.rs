@@ -112,6 +112,7 @@ fn rsync_copies_both_ways() {
         let rsync = |from: &str, to: &str| {
             well(Command::new("rsync").args([
                 "-a",
+                "--ignore-times",
                 "--delete",
                 "--no-owner",
                 "--no-group",
