@@ -82,10 +82,10 @@ pub const TABLE: &[Script] = &[
     script("brokenkeys", &[S, C], 1),
     script("portnum", &[C], 5),
     script("knownhosts", &[C], 2),
-    script("forwarding", &[C], 10),
-    script("dynamic-forward", &[C], 11),
+    script("forwarding", &[S, C], 10),
+    script("dynamic-forward", &[S, C], 11),
     script("multiplex", &[C], 75),
-    script("localcommand", &[C], 2),
+    script("localcommand", &[S, C], 2),
     script("host-expand", &[C], 1),
     script("percent", &[C], 27),
     // Over a hundred exchanges, and waits of two minutes.
