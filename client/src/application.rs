@@ -264,7 +264,12 @@ impl Handler for Application {
             }
             Event::HostKey(question) => return self.ask_about_host_key(question, session),
             Event::Keys { first, negotiated } => self.keys(first, &negotiated, session),
-            Event::Debug { always_display, text } => show_debug(always_display, &text),
+            Event::Debug { always_display, text } => {
+                show_debug(always_display, &text);
+                if let Some(login) = &mut self.login {
+                    login.remarked(&text);
+                }
+            }
             Event::AuthReady => {
                 if let Some(authenticator) = &mut self.authenticator {
                     return authenticator.ready(&mut session.conn);

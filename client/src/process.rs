@@ -183,8 +183,10 @@ impl Process {
     fn connect(&mut self) -> io::Result<()> {
         let token = Watched::Connector.token();
         if self.plan.is_via_gate() {
-            let meeting =
-                Meeting::start(&self.plan, self.poll.registry(), token).map_err(io::Error::other)?;
+            // The first time the other ssh may ask and warn the user itself.
+            let jobs = self.is_away().then_some(&self.jobs);
+            let meeting = Meeting::start(&self.plan, self.poll.registry(), token, jobs);
+            let meeting = meeting.map_err(io::Error::other)?;
             self.stage = Stage::Meeting(Box::new(meeting), self.limit());
             return Ok(());
         }
@@ -378,7 +380,12 @@ impl Process {
                     let begun = self.begin_behind_gate(net, proxy);
                     self.begun(begun, now)
                 }
-                Err(why) => self.begun(Err(io::Error::other(why)), now),
+                Err(none) if none.is_final && self.is_away() => {
+                    log::error!(target: "fatal", "{}", none.why);
+                    self.plan.notices.tell(&Notice::Refused(none.why));
+                    self.finish(FAILURE, Haste::Yes).map(Turn::End)
+                }
+                Err(none) => self.begun(Err(io::Error::other(none.why)), now),
             },
             Stage::Connected(_) => self.work(now),
             Stage::Away(until) if now < *until => Ok(Turn::Idle),

@@ -3,13 +3,13 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use sockward_config::ssh::JumpCommand;
 use sockward_drive::Net;
 use sockward_sys::fd;
-use sockward_sys::spawn::{Child, Tool};
+use sockward_sys::spawn::{Child, Exit, Tool};
 
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
@@ -28,6 +28,19 @@ pub(crate) enum Proxy {
 }
 
 impl Proxy {
+    /// How a command ended, if it has. Never waits.
+    pub(crate) fn exit(&mut self) -> Option<Exit> {
+        match self {
+            // One that cannot be waited for has no status.
+            Proxy::Command(child) => child.as_mut()?.try_wait().ok().flatten(),
+            Proxy::OwnStreams(_) => None,
+        }
+    }
+
+    pub(crate) fn is_command(&self) -> bool {
+        matches!(self, Proxy::Command(Some(_)))
+    }
+
     /// Another connection will be made: the command is told to end, and handed back to be waited for.
     pub(crate) fn retire(mut self) -> Option<Child> {
         match &mut self {
@@ -95,12 +108,17 @@ pub(crate) fn start(plan: &Plan, jobs: &Jobs) -> Result<(Net, Proxy), String> {
             Command::Shell(text)
         }
     };
-    run(&tool).map_err(|e| format!("cannot run the proxy command: {e}"))
+    run(&tool, None).map_err(|e| format!("cannot run the proxy command: {e}"))
 }
 
-/// Runs a program between us and the far end: its standard input and output are the stream.
-pub(crate) fn through(program: PathBuf, argv: Vec<OsString>) -> io::Result<(Net, Proxy)> {
-    run(&Command::Program(program, argv))
+/// Runs a program between us and the far end: its standard input and output are the stream. Its standard error is
+/// ours, unless another is given.
+pub(crate) fn through(
+    program: PathBuf,
+    argv: Vec<OsString>,
+    stderr: Option<OwnedFd>,
+) -> io::Result<(Net, Proxy)> {
+    run(&Command::Program(program, argv), stderr)
 }
 
 enum Command {
@@ -108,11 +126,12 @@ enum Command {
     Program(PathBuf, Vec<OsString>),
 }
 
-fn run(command: &Command) -> io::Result<(Net, Proxy)> {
+fn run(command: &Command, errors: Option<OwnedFd>) -> io::Result<(Net, Proxy)> {
     let (read, stdout) = fd::pipe()?;
     let (stdin, write) = fd::pipe()?;
-    let stderr = io::stderr();
-    let (stdin_end, stdout_end, stderr) = (stdin.as_fd(), stdout.as_fd(), stderr.as_fd());
+    let own = io::stderr();
+    let stderr = errors.as_ref().map_or_else(|| own.as_fd(), AsFd::as_fd);
+    let (stdin_end, stdout_end) = (stdin.as_fd(), stdout.as_fd());
     let tool = match command {
         Command::Shell(text) => start::shell(text, stdin_end, stdout_end, stderr),
         Command::Program(program, argv) => Tool {
@@ -144,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_command_is_a_stream_and_is_told_to_end() {
-        let (net, proxy) = run(&Command::Shell("exec cat".into())).unwrap();
+        let (net, proxy) = run(&Command::Shell("exec cat".into()), None).unwrap();
         let write = net.write_fd().unwrap();
         fd::write(write, b"there and back").unwrap();
         fd::wait_readable_long(net.read_fd()).unwrap();

@@ -10,9 +10,9 @@
 //!
 //! The first connection is as without it: whoever mistypes a name sees so at once.
 
-use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
+use sockward_config::choice::LogLevel;
 use sockward_config::ssh::{StrictHostKeyChecking, Timeout, YesNoAsk};
 use sockward_crypto::{Random, SystemRandom};
 use sockward_drive::End;
@@ -20,6 +20,7 @@ use sockward_proto::{Error, KeepAlive};
 use sockward_wire::transport::reason;
 
 use crate::authenticate::Unlocked;
+use crate::gate;
 use crate::messages::{self, Stage};
 use crate::plan::Plan;
 
@@ -91,15 +92,9 @@ impl Plan {
         }
         settings.connection_attempts = 1;
         settings.connect_timeout = Timeout(Some(settings.connect_timeout.0.unwrap_or(CONNECT)));
-        if let Some((_, argv)) = &mut plan.far_command {
-            // The first word of such an option counts; a program's own name stands before all.
-            let timeout = format!("-oConnectTimeout={CONNECT}");
-            let said = argv.iter().any(|word| mentions(word, "connecttimeout"));
-            argv.splice(1..1, [OsStr::new("-oBatchMode=yes").to_owned()]);
-            if !said {
-                argv.insert(2, timeout.into());
-            }
-        }
+        let is_quiet = settings.log_level < LogLevel::Error;
+        let lead = plan.far_command.take();
+        plan.far_command = lead.map(|(program, argv)| (program, gate::for_attempts(argv, CONNECT, is_quiet)));
         plan
     }
 
@@ -117,10 +112,6 @@ impl Plan {
         let count_max = settings.server_alive_count_max.max(1);
         (!interval.is_zero()).then_some(KeepAlive { interval, count_max })
     }
-}
-
-fn mentions(word: &OsStr, keyword: &str) -> bool {
-    word.to_string_lossy().to_ascii_lowercase().contains(keyword)
 }
 
 impl Reconnect {

@@ -19,11 +19,23 @@ const TAKE_BACK: Duration = Duration::from_secs(600);
 /// The longest pause meanwhile.
 const TAKE_BACK_EVERY: Duration = Duration::from_secs(10);
 
+/// How the reasons end with which our server and a gate refuse to listen, for as long as their configuration is as it
+/// is. They come in a DEBUG message before the answer, which has no room for words (RFC 4254 §4).
+const PROHIBITED: &[&[u8]] = &[
+    b"(PermitListen)",
+    b"(PermitPeer)",
+    b"(DisableForwarding)",
+    b"(AllowTcpForwarding)",
+    b"(AllowStreamLocalForwarding)",
+];
+
 /// The server's listeners of one connection.
 #[derive(Default)]
 pub(crate) struct Remote {
     forwards: Vec<Listening>,
     asked: HashMap<GlobalId, usize>,
+    /// The server has just said that what it answers next is not permitted.
+    prohibited: bool,
 }
 
 struct Listening {
@@ -163,9 +175,19 @@ impl Remote {
         !self.asked.is_empty() || self.forwards.iter().any(|listening| listening.again().is_some())
     }
 
+    /// The server has said something, maybe why it will refuse what it answers next.
+    pub(crate) fn remarked(&mut self, text: &[u8]) {
+        self.prohibited = PROHIBITED.iter().any(|reason| text.ends_with(reason));
+    }
+
     /// The server has answered; none if the question was not ours.
     pub(crate) fn answered(&mut self, id: GlobalId, reply: Option<&[u8]>, now: Instant) -> Option<Answered> {
+        let prohibited = std::mem::take(&mut self.prohibited);
         let listening = self.forwards.get_mut(self.asked.remove(&id)?)?;
+        if prohibited {
+            // Asking again does not help.
+            listening.taking_back = None;
+        }
         let word = if reply.is_some() { "success" } else { "failure" };
         log::debug!(
             "remote forward {word} for: listen {}, connect {}",
@@ -286,7 +308,7 @@ mod tests {
                 taking_back: None,
             })
             .collect();
-        Remote { forwards, asked: HashMap::new() }
+        Remote { forwards, ..Remote::default() }
     }
 
     fn tcp(host: &str, port: u32) -> OpenRequest {
@@ -336,5 +358,19 @@ mod tests {
         assert_eq!(listening.refuse(now + TAKE_BACK), Answered::Refused("listen port 80".to_owned()));
         assert_eq!(listening.again(), None);
         assert!(remote.leave().is_empty());
+    }
+
+    #[test]
+    fn a_listener_that_is_not_permitted_is_not_asked_for_again() {
+        let mut remote = Remote::default();
+        for (text, prohibited) in [
+            ("not in the server's list (PermitListen)", true),
+            ("listening is switched off (AllowTcpForwarding)", true),
+            ("too many: the limit is 3 (MaxListeners)", false),
+            ("somebody listens there", false),
+        ] {
+            remote.remarked(text.as_bytes());
+            assert_eq!(remote.prohibited, prohibited, "{text}");
+        }
     }
 }

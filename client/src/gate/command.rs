@@ -104,6 +104,46 @@ pub(crate) fn ssh_command(
     Some((program, argv))
 }
 
+/// The same, for an attempt to connect again: nobody is asked anything, an attempt has an end, and what goes wrong is
+/// said on standard error, which somebody hears, and is not kept silent.
+pub(crate) fn for_attempts(argv: Vec<OsString>, connect_timeout: u32, is_quiet: bool) -> Vec<OsString> {
+    // The first word of such an option counts; a program's own name stands before all.
+    let timeout = format!("-oConnectTimeout={connect_timeout}");
+    let said = argv.iter().any(|word| mentions(word, "connecttimeout"));
+    let told = [
+        Some("-oBatchMode=yes"),
+        (!said).then_some(timeout.as_str()),
+        is_quiet.then_some("-oLogLevel=ERROR"),
+    ];
+    let mut words = argv.into_iter();
+    let mut out: Vec<OsString> = words.by_ref().take(1).collect();
+    out.extend(told.into_iter().flatten().map(OsString::from));
+    while let Some(word) = words.next() {
+        let elsewhere = word == "-E";
+        let is_last = word == "--";
+        let takes_next = split(word.as_encoded_bytes()).is_some_and(|(_, rest)| rest.is_empty());
+        let next = if takes_next { words.next() } else { None };
+        if !elsewhere && word != "-y" && word != "-q" && !(is_quiet && is_level(next.as_deref())) {
+            out.push(word);
+            out.extend(next);
+        }
+        if is_last {
+            break;
+        }
+    }
+    out.extend(words);
+    out
+}
+
+/// Whether an option sets LogLevel.
+fn is_level(option: Option<&OsStr>) -> bool {
+    option.is_some_and(|option| keyword(option) == "loglevel")
+}
+
+fn mentions(word: &OsStr, keyword: &str) -> bool {
+    word.to_string_lossy().to_ascii_lowercase().contains(keyword)
+}
+
 /// The flags that concern the way to the host, and the host.
 fn sift(args: &[OsString]) -> (Vec<OsString>, Option<OsString>) {
     let mut kept = Vec::new();
@@ -155,9 +195,14 @@ fn bytes_to_os(bytes: &[u8]) -> Option<OsString> {
 }
 
 fn is_ours(line: &OsStr) -> bool {
+    OUR_KEYWORDS.contains(&keyword(line).as_str())
+}
+
+/// An option's keyword, in lower case.
+fn keyword(line: &OsStr) -> String {
     let line = line.to_string_lossy();
     let keyword = line.trim_start().split(|c: char| c == '=' || c.is_whitespace()).next().unwrap_or_default();
-    OUR_KEYWORDS.contains(&keyword.to_ascii_lowercase().as_str())
+    keyword.to_ascii_lowercase()
 }
 
 /// The `ssh` on PATH that is not this very program under that name.
@@ -197,6 +242,20 @@ mod tests {
         };
         assert_eq!(last(None), GATE);
         assert_eq!(last(Some("forced-command")), "forced-command");
+    }
+
+    #[test]
+    fn attempts_are_heard_and_ask_nobody() {
+        let attempt = |line: &str, is_quiet| for_attempts(words(line), 15, is_quiet);
+        let told = "-oBatchMode=yes -oConnectTimeout=15";
+        assert_eq!(
+            attempt("-T -E -q -v -y -q -p 22 -- -E cmd -q", false),
+            words(&format!("{told} -T -v -p 22 -- -E cmd -q"))
+        );
+        assert_eq!(
+            attempt("-o ConnectTimeout=3 -o LogLevel=QUIET -q -- h cmd", true),
+            words("-oBatchMode=yes -oLogLevel=ERROR -o ConnectTimeout=3 -- h cmd")
+        );
     }
 
     #[test]

@@ -311,6 +311,11 @@ impl Login {
 
     // ---- what happens ----
 
+    /// The server has said something (DEBUG).
+    pub(crate) fn remarked(&mut self, text: &[u8]) {
+        self.forwards.remote().remarked(text);
+    }
+
     /// Something happened on the connection layer.
     pub(crate) fn event(&mut self, session: &mut Session, env: &mut Env<'_>, event: Event) -> Result<()> {
         match event {

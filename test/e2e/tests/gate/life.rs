@@ -136,7 +136,7 @@ fn under_load(socket: &Path, work: impl FnOnce()) {
 }
 
 /// Whether what is sent comes back.
-fn echoes(stream: &mut UnixStream) -> bool {
+pub(crate) fn echoes(stream: &mut UnixStream) -> bool {
     let (sent, mut got) = ([7; 3000], Vec::new());
     let mut try_it = || {
         stream.write_all(&sent)?;
@@ -154,7 +154,7 @@ fn moment(n: usize) -> Duration {
     moment
 }
 
-fn kill(pid: &str) {
+pub(crate) fn kill(pid: &str) {
     // One that has just ended is as good.
     let _ = Command::new("kill").args(["-9", pid]).stderr(Stdio::null()).status();
 }
