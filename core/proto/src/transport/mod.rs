@@ -17,7 +17,7 @@ use std::time::Instant;
 use sockward_crypto::Random;
 use sockward_wire::names::extension;
 use sockward_wire::transport::{Debug, Disconnect, ExtInfo, Ignore, Ping, Pong, Unimplemented};
-use sockward_wire::{number, read_identification};
+use sockward_wire::{VersionError, number, read_identification};
 
 use crate::Side;
 use crate::config::Config;
@@ -250,8 +250,15 @@ impl Transport {
 
     fn recv_identification(&mut self, input: &[u8]) -> Result<Incoming> {
         let lines_before = self.side == Side::Client;
-        let Some(found) = read_identification(input, lines_before).map_err(Error::Version)? else {
-            return Ok(Incoming::NeedMore);
+        let found = match read_identification(input, lines_before) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Incoming::NeedMore),
+            Err(error) => {
+                if self.side == Side::Server {
+                    self.packets.outbound.raw(words_for_no_client(&error));
+                }
+                return Err(Error::Version(error));
+            }
         };
         let ours = self.identification.take().unwrap_or_default();
         let (client, server) = match self.side {
@@ -376,5 +383,14 @@ impl Transport {
                 self.extensions.ping = *value == b"0";
             }
         }
+    }
+}
+
+/// What OpenSSH's server says in place of a DISCONNECT to who is no SSH 2 client: it may be a person, or a program that
+/// looks for these words.
+fn words_for_no_client(error: &VersionError) -> &'static [u8] {
+    match error {
+        VersionError::NotSsh(_) | VersionError::TooMuch => b"Invalid SSH identification string.\r\n",
+        VersionError::WrongVersion(_) => b"Protocol major versions differ.\r\n",
     }
 }
