@@ -402,6 +402,8 @@ impl Login {
             Event::Global(_) => {}
             // The pumps have done what is to be done.
             Event::Writable(_) => {}
+            // No CLOSE is held here.
+            Event::PeerClosed(_) => {}
             Event::Eof(channel) => self.forwards.ended(channel),
             // A server's events, and those before the login: the application or nobody has them.
             Event::PeerVersion(_)

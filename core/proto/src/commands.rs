@@ -64,6 +64,12 @@ impl Connection {
         self.on_channels(|channels, cx| channels.send_eof(channel, cx))
     }
 
+    /// From now on the peer's CLOSE of this channel is not answered at once: [`crate::Event::PeerClosed`] tells of it,
+    /// and the channel stays, for an exit status still to be sent, until [`Self::close_channel`].
+    pub fn hold_close(&mut self, channel: ChannelId) {
+        self.channels.hold_close(channel);
+    }
+
     /// Ends a channel; [`crate::Event::Closed`] follows when the peer has ended it, too. Data that still
     /// arrives is thrown away.
     pub fn close_channel(&mut self, channel: ChannelId) -> Result<()> {

@@ -92,6 +92,9 @@ pub enum Event {
     Writable(ChannelId),
     /// The peer sends no more data.
     Eof(ChannelId),
+    /// The peer has closed a channel whose CLOSE is held ([`crate::Connection::hold_close`]): it sends and takes no
+    /// more data, and waits for our last requests and our CLOSE.
+    PeerClosed(ChannelId),
     /// The channel is gone. What was received before is all there is.
     Closed(ChannelId),
 }

@@ -88,6 +88,10 @@ pub fn fuzz_connection_layer(data: &[u8], now: Instant) {
                 now += Duration::from_secs(60);
                 conn.handle_timeout(now)
             }
+            (15, Some(channel)) => {
+                conn.hold_close(channel);
+                Ok(())
+            }
             _ => Ok(()),
         };
         if result.is_err() {

@@ -79,6 +79,7 @@ impl Session {
                     self.pumps.indexes().into_iter().for_each(|index| self.schedule(index));
                 }
                 Event::Eof(channel) => self.peer_ended(channel, env, handler)?,
+                Event::PeerClosed(channel) => self.peer_closed(channel, env, handler)?,
                 Event::Closed(channel) => self.channel_closed(channel, env, handler)?,
                 _ => {}
             }
@@ -96,6 +97,21 @@ impl Session {
         handler: &mut H,
     ) -> Result<(), End> {
         let Some(index) = self.pumps.of(channel) else { return Ok(()) };
+        self.end_sinks(index);
+        self.settle(index, env, handler)
+    }
+
+    /// Nothing more goes either way, though the channel stays: its sources end at once, its sinks when they are empty.
+    fn peer_closed<H: Handler>(
+        &mut self,
+        channel: ChannelId,
+        env: &mut Env<'_>,
+        handler: &mut H,
+    ) -> Result<(), End> {
+        let Some(index) = self.pumps.of(channel) else { return Ok(()) };
+        if let Some(pump) = self.pumps.get_mut(index) {
+            pump.end_sources();
+        }
         self.end_sinks(index);
         self.settle(index, env, handler)
     }

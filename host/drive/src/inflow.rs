@@ -68,10 +68,8 @@ impl Session {
         if !lost {
             return Ok(());
         }
-        // Our good-bye may still reach a peer that has ended its direction alone.
-        if self.conn.is_closed() {
-            self.flush()?;
-        }
+        // A peer that has ended its direction alone may still read what waits, our good-bye for one.
+        self.flush()?;
         Err(End::Lost)
     }
 

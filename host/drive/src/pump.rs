@@ -198,6 +198,19 @@ impl Pump {
         }
     }
 
+    /// Nobody is there to read what the sources give: their writers shall notice. A terminal hangs up, and what was
+    /// typed and not taken must not keep it from that.
+    pub(crate) fn end_sources(&mut self) {
+        self.end_input();
+        if matches!(self.error.as_deref(), Some(ErrorHalf::Source(_))) {
+            self.end_error();
+        }
+        if matches!(self.ends, Ends::Terminal(_)) {
+            self.ends = Ends::Pipes(Box::default());
+            self.sink.finish();
+        }
+    }
+
     /// Ends the half for extended data. Returns how many received bytes are lost.
     pub(crate) fn end_error(&mut self) -> usize {
         if let Ends::Pipes(pipes) = &mut self.ends {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use sockward_crypto::SystemRandom;
-use sockward_drive::{Buffers, Closing, End, Ends, Env, Handler, Net, PumpEvent, Session, Status, Subject};
+use sockward_drive::{
+    Buffers, Closing, End, Ends, Env, Handler, Net, Pipes, PumpEvent, Session, Status, Subject,
+};
 use sockward_proto::event::{GlobalRequest, OpenRequest};
 use sockward_proto::{ChannelId, Config, Connection, Event, Received, Side};
 use sockward_wire::transport::Ping;
@@ -23,6 +25,10 @@ const SOCKET_BUFFER: usize = 16 * 1024;
 struct App {
     /// The outer ends, in order.
     outer: Vec<UnixStream>,
+    /// Channels are sessions: two one-way descriptors, what is written to and then what is read from, and the
+    /// peer's CLOSE is held.
+    sessions: bool,
+    peer_closed: Option<ChannelId>,
 }
 
 impl Handler for App {
@@ -32,15 +38,30 @@ impl Handler for App {
         env: &mut Env<'_>,
         event: Event,
     ) -> sockward_proto::Result<()> {
+        if let Event::PeerClosed(channel) = event {
+            self.peer_closed = Some(channel);
+        }
         if let Event::OpenRequested(question) = event {
-            let (inner, outer) = UnixStream::pair().unwrap();
-            inner.set_nonblocking(true).unwrap();
-            outer.set_nonblocking(true).unwrap();
-            rustix::net::sockopt::set_socket_send_buffer_size(&inner, SOCKET_BUFFER).unwrap();
+            let mut pair = || {
+                let (inner, outer) = UnixStream::pair().unwrap();
+                inner.set_nonblocking(true).unwrap();
+                outer.set_nonblocking(true).unwrap();
+                rustix::net::sockopt::set_socket_send_buffer_size(&inner, SOCKET_BUFFER).unwrap();
+                self.outer.push(outer);
+                inner
+            };
+            let inner = pair();
             let channel = session.conn.accept_channel(question)?;
+            if self.sessions {
+                session.attach(channel, Closing::Manual);
+                session.conn.hold_close(channel);
+                let (output, input) = (Some(inner.into()), Some(pair().into()));
+                let pipes = Pipes { output, input, error: None };
+                session.set_ends(channel, Ends::Pipes(Box::new(pipes)), env).unwrap();
+                return Ok(());
+            }
             session.attach(channel, Closing::Automatic);
             session.set_ends(channel, Ends::Socket(OwnedFd::from(inner)), env).unwrap();
-            self.outer.push(outer);
         }
         Ok(())
     }
@@ -287,4 +308,50 @@ fn a_good_bye_is_the_end_whatever_still_comes() {
     rig.peer_writes();
     rig.session.conn.disconnect("that was all");
     assert_eq!(rig.work(), Err(End::Done));
+}
+
+/// The command takes all that was sent before the CLOSE, its writes fail at once, and the channel stays until the
+/// application closes it.
+#[test]
+fn a_held_close_ends_a_command_s_streams_and_leaves_its_channel() {
+    let mut rig = Rig::new();
+    rig.app.sessions = true;
+    let (id, mut stdout) = rig.open_channel();
+    let mut stdin = rig.app.outer.pop().unwrap();
+    let sent = [7; 4 * SOCKET_BUFFER];
+    rig.peer_sends(id, &sent);
+    rig.peer.close_channel(id).unwrap();
+    while rig.app.peer_closed.is_none() {
+        rig.peer_writes();
+        rig.work().unwrap();
+    }
+    assert_eq!(stdout.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let mut taken = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        match stdin.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => taken.extend_from_slice(&buffer[..n]),
+            Err(e) => assert_eq!(e.kind(), ErrorKind::WouldBlock),
+        }
+        rig.work().unwrap();
+    }
+    assert!(taken == sent);
+    assert_eq!(rig.session.queued_bytes(), 0);
+    rig.peer_reads();
+    assert!(!rig.closed);
+    rig.session.conn.close_channel(rig.app.peer_closed.unwrap()).unwrap();
+    rig.work().unwrap();
+    rig.peer_reads();
+    assert!(rig.closed);
+    assert_eq!(rig.session.conn.channel_count(), 0);
+}
+
+#[test]
+fn what_waits_goes_out_to_a_peer_that_has_ended_its_direction() {
+    let mut rig = Rig::new();
+    rig.network.shutdown(std::net::Shutdown::Write).unwrap();
+    rig.session.conn.ask_alive().unwrap();
+    assert_eq!(rig.work(), Err(End::Lost));
+    assert!(read_some(&mut rig.network, &mut [0; 100]) > 0);
 }

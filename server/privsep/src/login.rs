@@ -111,7 +111,8 @@ pub enum Request {
         /// Without SIG.
         name: Vec<u8>,
     },
-    /// A session channel is gone; its command's pipes are closed, its terminal is hung up.
+    /// The client has closed a session channel, or it is gone; its command's pipes are closed, its terminal is hung
+    /// up. How the command ends is told nonetheless.
     CloseSession {
         /// The session.
         session: u64,

@@ -141,6 +141,7 @@ impl Login {
             }
             Event::OpenFailed { channel, .. } => forwards.open_failed(channel, &mut helper),
             Event::Requested(question) => sessions.requested(question, session, &mut helper),
+            Event::PeerClosed(channel) => sessions.peer_closed(channel, session, &mut helper),
             Event::Closed(channel) => sessions.closed(channel, &mut helper),
             // We send no requests that want an answer.
             Event::RequestAnswered { .. } | Event::GlobalAnswered { .. } => Ok(()),
@@ -273,7 +274,7 @@ impl Login {
                 // Clients send variables unasked; that one is not taken is no news for people.
                 let is_news = !matches!(question.request, ChannelRequest::Env { .. });
                 session.conn.send_debug(text, is_news)?;
-                session.conn.answer_request(question, false)
+                self.sessions.refused(question, session)
             }
         }
     }

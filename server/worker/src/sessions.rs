@@ -31,12 +31,26 @@ struct Open {
     has_terminal: bool,
     /// The terminal's new size, until the helper listens.
     resized: Option<WindowSize>,
-    /// A command was asked for: RFC 4254 §6.5 allows one.
-    busy: bool,
-    exited: bool,
+    command: Command,
     input_ended: bool,
+    /// The client has closed the channel. Our own CLOSE waits for the command's end, so that its status goes out
+    /// before (RFC 4254 §6.10).
+    peer_closed: bool,
     /// How the command ended, while its terminal's last output is on the way.
     status: Option<ChannelRequest>,
+}
+
+/// How far a session's command has come. RFC 4254 §6.5 allows one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    /// Not asked for.
+    None,
+    /// Asked for: it runs, or will.
+    Runs,
+    /// It was refused, or could not be started.
+    Refused,
+    /// It has ended.
+    Exited,
 }
 
 /// The type of a session channel by what runs in it, as `ChannelTimeout` names it; none of other requests.
@@ -69,15 +83,16 @@ impl Sessions {
         let channel = session.conn.accept_channel(question)?;
         // What the client sends before the command runs waits in the pump.
         session.attach(channel, Closing::Manual);
+        session.conn.hold_close(channel);
         let open = Open {
             channel,
             pipes: Pipes::default(),
             terminal: None,
             has_terminal: false,
             resized: None,
-            busy: false,
-            exited: false,
+            command: Command::None,
             input_ended: false,
+            peer_closed: false,
             status: None,
         };
         self.open.insert(id, open);
@@ -137,9 +152,10 @@ impl Sessions {
                 return session.conn.answer_request(question, false);
             }
         };
-        if std::mem::replace(&mut open.busy, true) {
+        if open.command != Command::None {
             return session.conn.answer_request(question, false);
         }
+        open.command = Command::Runs;
         let ask = |question_id| Request::Execute { id: question_id, session: id, what };
         helper.ask(Asked::Request(question), ask).map(drop)
     }
@@ -171,9 +187,15 @@ impl Sessions {
         if !runs {
             return Ok(());
         }
+        let pipes = std::mem::take(&mut open.pipes);
         let ends = match open.terminal.take() {
+            // It takes what was sent before the CLOSE, and nobody reads what it says.
+            master if open.peer_closed => {
+                drop(master);
+                Ends::Pipes(Box::new(Pipes { output: pipes.output, ..Pipes::default() }))
+            }
             Some(master) => Ends::Terminal(master),
-            None => Ends::Pipes(Box::new(std::mem::take(&mut open.pipes))),
+            None => Ends::Pipes(Box::new(pipes)),
         };
         if session.set_ends(channel, ends, env).is_err() {
             return session.conn.close_channel(channel);
@@ -185,7 +207,7 @@ impl Sessions {
     /// all that it wrote is out.
     pub(crate) fn exited(&mut self, id: u64, status: &ExitStatus, session: &mut Session) -> Result<()> {
         let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
-        open.exited = true;
+        open.command = Command::Exited;
         let request = match status {
             ExitStatus::Code(code) => ChannelRequest::ExitStatus(*code),
             ExitStatus::Signal { name, core_dumped } => ChannelRequest::ExitSignal {
@@ -202,6 +224,20 @@ impl Sessions {
         }
         session.conn.request(channel, &request, false)?;
         if finished { session.conn.close_channel(channel) } else { Ok(()) }
+    }
+
+    /// The helper did not do what was asked.
+    pub(crate) fn refused(&mut self, question: RequestQuestion, session: &mut Session) -> Result<()> {
+        let (channel, runs) = (question.channel, kind(&question.request).is_some());
+        session.conn.answer_request(question, false)?;
+        match self.by_channel.get(&channel).and_then(|id| self.open.get_mut(id)) {
+            Some(open) if runs => {
+                open.command = Command::Refused;
+                // There is no end of a command to wait for.
+                if open.peer_closed { session.conn.close_channel(channel) } else { Ok(()) }
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Tells the helper sizes that have changed, if it listens: a client may send more than it takes, and only the
@@ -226,19 +262,45 @@ impl Sessions {
         if let Some(status) = open.status.take() {
             session.conn.request(channel, &status, false)?;
         }
-        if open.exited { session.conn.close_channel(channel) } else { Ok(()) }
+        if open.command == Command::Exited { session.conn.close_channel(channel) } else { Ok(()) }
     }
 
     /// A command reads no more: the client need not send (OpenSSH PROTOCOL 2.1).
     pub(crate) fn output_broken(&mut self, channel: ChannelId, session: &mut Session) -> Result<()> {
-        session.conn.request(channel, &ChannelRequest::Eow, false)
+        let open = self.by_channel.get(&channel).and_then(|id| self.open.get(id));
+        match open {
+            Some(open) if !open.peer_closed => session.conn.request(channel, &ChannelRequest::Eow, false),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The client has closed a channel: its command sees closed pipes, or its terminal hang up. While the command
+    /// runs the channel stays, as with OpenSSH, and counts.
+    pub(crate) fn peer_closed(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+        helper: &mut Helper<'_>,
+    ) -> Result<()> {
+        let Some(&id) = self.by_channel.get(&channel) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        open.peer_closed = true;
+        open.input_ended = true;
+        helper.tell(&Request::CloseSession { session: id })?;
+        if let Some(status) = open.status.take() {
+            session.conn.request(channel, &status, false)?;
+        }
+        if open.command == Command::Runs { Ok(()) } else { session.conn.close_channel(channel) }
     }
 
     /// A channel is gone.
     pub(crate) fn closed(&mut self, channel: ChannelId, helper: &mut Helper<'_>) -> Result<()> {
         let Some(id) = self.by_channel.remove(&channel) else { return Ok(()) };
-        self.open.remove(&id);
-        helper.tell(&Request::CloseSession { session: id })
+        match self.open.remove(&id) {
+            Some(open) if !open.peer_closed => helper.tell(&Request::CloseSession { session: id }),
+            // It knows.
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

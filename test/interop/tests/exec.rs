@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use sockward_test_interop::support::{Client, Kind, Origin, ServerSetup};
+use sockward_test_interop::support::{Client, Kind, Origin, Running, Server, ServerSetup, wait_until};
 use sockward_test_interop::{Pair, scenarios};
 
 scenarios![
@@ -125,4 +125,150 @@ fn an_unknown_key(pair: Pair) {
     assert_eq!(out.status.code(), Some(255));
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.contains("Permission denied (publickey"), "{text}");
+}
+
+/// A connection of stock ssh that others share. Its log is a client's at `-v`.
+struct Master<'a> {
+    server: &'a Server,
+    running: Running,
+}
+
+impl<'a> Master<'a> {
+    fn start(server: &'a Server) -> Self {
+        let client = Client::new(Kind::OpenSsh, server).args(["-M", "-S"]).args([server.dir.join("ctl")]);
+        let master = Master { server, running: client.forward() };
+        wait_until("others can share the connection", || master.server.dir.join("ctl").exists());
+        master
+    }
+
+    /// One that uses it, and cannot do without.
+    fn client(&self) -> Client {
+        let client = Client::new(Kind::OpenSsh, self.server).args(["-o", "ProxyCommand=false", "-S"]);
+        client.args([self.server.dir.join("ctl")])
+    }
+
+    fn status(&self, remote: &str) -> Option<i32> {
+        self.client().run(remote).status.code()
+    }
+}
+
+/// Stock ssh closes a shared connection's channel when both directions have ended, whether or not it knows how the
+/// command has.
+fn over_a_shared_connection(server: Kind) {
+    let server = Server::start(server, &ServerSetup::default());
+    let master = Master::start(&server);
+    for status in [0, 1, 3, 254] {
+        for remote in [
+            format!("exit {status}"),
+            format!("exec >&- 2>&-; exit {status}"),
+            format!("exec <&- >&- 2>&-; sleep 0.3; exit {status}"),
+            format!("exec >&- 2>&-; cat; sleep 0.1; exit {status}"),
+        ] {
+            assert_eq!(master.status(&remote), Some(status), "{remote}");
+        }
+    }
+    let out = master.client().run("echo out; echo err >&2; exec >&- 2>&-; sleep 0.2; exit 5");
+    assert_eq!((out.status.code(), &*out.stdout, &*out.stderr), (Some(5), &b"out\n"[..], &b"err\n"[..]));
+    // With a terminal.
+    let out = master.client().args(["-tt"]).run("echo out; exit 6");
+    assert_eq!((out.status.code(), out.stdout.trim_ascii_end()), (Some(6), &b"out"[..]));
+    // Stock ssh ends with 255 for a signal, whichever, and for a status that has not come.
+    for (n, signal) in ["TERM", "KILL"].into_iter().enumerate() {
+        assert_eq!(master.status(&format!("exec >&- 2>&-; sleep 0.2; kill -{signal} $$")), Some(255));
+        wait_until("the signal is told", || master.running.log().matches("rtype exit-signal").count() > n);
+    }
+    // Many at once.
+    let run = |status: i32| {
+        let mut command = master.client().command(&format!("exec >&- 2>&-; sleep 0.3; exit {status}"));
+        (status, command.stdin(Stdio::null()).spawn().unwrap())
+    };
+    let many: Vec<_> = (10..30).map(run).collect();
+    for (status, mut child) in many {
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+    }
+}
+
+#[test]
+fn stock_ssh_shares_a_connection_to_ours() {
+    over_a_shared_connection(Kind::Ours);
+}
+
+#[test]
+fn stock_ssh_shares_a_connection_to_stock_sshd() {
+    over_a_shared_connection(Kind::OpenSsh);
+}
+
+/// Commands that go on after their clients have closed: each counts until it ends, and its channel with it.
+fn what_is_closed_and_runs_counts(server: Kind) {
+    let server = Server::start(server, &ServerSetup::with("MaxSessions 2\n"));
+    let master = Master::start(&server);
+    let far = server.dir.join("far");
+    std::fs::create_dir(&far).unwrap();
+    let _ = std::process::Command::new("chown").arg(&server.user.name).arg(&far).status();
+    let mut left = Vec::new();
+    // One with a terminal, one without.
+    for (name, tty) in [("a", "-T"), ("b", "-tt")] {
+        let file = far.join(name);
+        let remote = format!("trap '' HUP; echo $$ >{}; exec sleep 1000 >&- 2>&-", file.display());
+        let mut command = master.client().args([tty]).command(&remote);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        wait_until("it runs", || std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        left.push(std::fs::read_to_string(&file).unwrap().trim().to_owned());
+    }
+    for _ in 0..20 {
+        assert_eq!(master.status("exit 3"), Some(255), "more than MaxSessions");
+    }
+    assert!(std::process::Command::new("kill").args(&left).status().unwrap().success());
+    wait_until("they make room", || master.status("exit 3") == Some(3));
+    for _ in 0..20 {
+        assert_eq!(master.status("exec >&- 2>&-; exit 4"), Some(4), "one has ended before the next begins");
+    }
+}
+
+#[test]
+fn what_is_closed_and_runs_counts_with_ours() {
+    what_is_closed_and_runs_counts(Kind::Ours);
+}
+
+#[test]
+fn what_is_closed_and_runs_counts_with_stock_sshd() {
+    what_is_closed_and_runs_counts(Kind::OpenSsh);
+}
+
+/// `nc -N`: the identification is there for whoever reads, whether or not it will say anything.
+#[test]
+fn who_ends_its_direction_at_once_gets_the_identification() {
+    for kind in [Kind::Ours, Kind::OpenSsh] {
+        let server = Server::start(kind, &ServerSetup::default());
+        for _ in 0..10 {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).unwrap();
+            let line = said.split(|&b| b == b'\n').next().unwrap();
+            assert!(line.starts_with(b"SSH-2.0-") && line.ends_with(b"\r"), "{kind:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn who_does_not_speak_ssh_is_told_so() {
+    for kind in [Kind::Ours, Kind::OpenSsh] {
+        let server = Server::start(kind, &ServerSetup::default());
+        for (says, answer) in [
+            ("\n", "Invalid SSH identification string.\r\n"),
+            ("GET / HTTP/1.0\n", "Invalid SSH identification string.\r\n"),
+            ("SSH-1.5-x\n", "Protocol major versions differ.\r\n"),
+        ] {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+            stream.write_all(says.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).unwrap();
+            assert!(said.starts_with(b"SSH-2.0-") && said.ends_with(answer.as_bytes()), "{kind:?}: {said:?}");
+        }
+    }
 }

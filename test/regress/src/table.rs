@@ -84,7 +84,7 @@ pub const TABLE: &[Script] = &[
     script("knownhosts", &[C], 2),
     script("forwarding", &[S, C], 10),
     script("dynamic-forward", &[S, C], 11),
-    script("multiplex", &[C], 75),
+    script("multiplex", &[S, C], 75),
     script("localcommand", &[S, C], 2),
     script("host-expand", &[C], 1),
     script("percent", &[C], 27),

@@ -9,7 +9,7 @@
 )]
 
 use sockward_proto::event::{ChannelRequest, GlobalRequest, OpenRequest};
-use sockward_proto::{Config, Error, Event, MAX_PACKET, Misbehaved, Received, Side};
+use sockward_proto::{ChannelId, Config, Error, Event, MAX_PACKET, Misbehaved, Received, Side};
 use sockward_test_sim::raw::Raw;
 use sockward_test_sim::{Pair, Setup};
 use sockward_wire::channel::{
@@ -330,4 +330,84 @@ fn data_for_a_channel_we_have_closed_is_thrown_away() {
     assert!(matches!(received, Received::Progress(_)));
     raw.feed_with(|out| Close { recipient: 0 }.encode(out)).unwrap();
     assert_eq!(raw.conn.channel_count(), 0);
+}
+
+/// A server whose application holds its CLOSE; the peer has closed.
+fn raw_with_held_channel() -> (Raw, ChannelId) {
+    let mut raw = raw_with_channel(1000);
+    let id = raw.conn.channels()[0];
+    raw.conn.hold_close(id);
+    raw.feed_with(|out| Data { recipient: 0, data: b"last" }.encode(out)).unwrap();
+    raw.feed_with(|out| Close { recipient: 0 }.encode(out)).unwrap();
+    assert!(matches!(raw.conn.poll_event(), Some(Event::PeerClosed(closed)) if closed == id));
+    assert!(raw.conn.poll_event().is_none() && raw.sent().is_empty());
+    (raw, id)
+}
+
+#[test]
+fn a_held_close_leaves_room_for_the_exit_status() {
+    let (mut raw, id) = raw_with_held_channel();
+    // It takes no data any more, and gets no credit for what its last bytes gave back.
+    assert_eq!(raw.conn.sendable(id), 0);
+    raw.conn.send_eof(id).unwrap();
+    raw.conn.consumed(id, 4).unwrap();
+    assert!(raw.sent().is_empty());
+    // Its number is not used again meanwhile, and it counts.
+    raw.feed_with(|out| {
+        Open { sender: 6, window: 0, max_packet: 0, kind: OpenKind::Session }.encode(out);
+    })
+    .unwrap();
+    let Some(Event::OpenRequested(question)) = raw.conn.poll_event() else { panic!() };
+    let other = raw.conn.accept_channel(question).unwrap();
+    assert_ne!(other.index(), id.index());
+    assert_eq!(raw.conn.channel_count(), 2);
+    raw.sent();
+    raw.conn.request(id, &ChannelRequest::ExitStatus(3), false).unwrap();
+    raw.conn.close_channel(id).unwrap();
+    let sent = raw.sent();
+    assert_eq!(sent.len(), 2);
+    let status = Request { recipient: 5, want_reply: false, kind: RequestKind::ExitStatus { status: 3 } };
+    assert_eq!(Request::decode(&sent[0]).unwrap(), status);
+    assert_eq!(Close::decode(&sent[1]).unwrap().recipient, 5);
+    assert!(matches!(raw.conn.poll_event(), Some(Event::Closed(closed)) if closed == id));
+    assert_eq!(raw.conn.channels(), [other]);
+    // Once is enough.
+    raw.conn.close_channel(id).unwrap();
+    assert!(raw.sent().is_empty() && raw.conn.poll_event().is_none());
+}
+
+#[test]
+fn who_has_closed_may_ask_but_send_nothing_more() {
+    let late: [fn(&mut Vec<u8>); 5] = [
+        |out| Data { recipient: 0, data: b"x" }.encode(out),
+        |out| ExtendedData { recipient: 0, kind: 1, data: b"x" }.encode(out),
+        |out| Eof { recipient: 0 }.encode(out),
+        |out| Close { recipient: 0 }.encode(out),
+        |out| WindowAdjust { recipient: 0, bytes: 1 }.encode(out),
+    ];
+    for encode in late {
+        let (mut raw, _) = raw_with_held_channel();
+        let result = raw.feed_with(encode);
+        assert!(matches!(result, Err(Error::PeerMisbehaved(Misbehaved::NoSuchChannel(0)))), "{result:?}");
+    }
+    // A request is not heard of, and an answer is given where one is asked for.
+    let (mut raw, _) = raw_with_held_channel();
+    for want_reply in [false, true] {
+        raw.feed_with(|out| Request { recipient: 0, want_reply, kind: RequestKind::Shell }.encode(out))
+            .unwrap();
+    }
+    assert!(raw.conn.poll_event().is_none());
+    assert_eq!(raw.sent().iter().map(|m| m[0]).collect::<Vec<_>>(), [number::CHANNEL_FAILURE]);
+}
+
+#[test]
+fn a_close_that_is_held_answers_one_that_has_gone_out_before() {
+    let mut raw = raw_with_channel(0);
+    let id = raw.conn.channels()[0];
+    raw.conn.hold_close(id);
+    raw.conn.close_channel(id).unwrap();
+    assert_eq!(raw.sent().len(), 1);
+    raw.feed_with(|out| Close { recipient: 0 }.encode(out)).unwrap();
+    assert!(matches!(raw.conn.poll_event(), Some(Event::Closed(_))));
+    assert!(raw.sent().is_empty() && raw.conn.channels().is_empty());
 }

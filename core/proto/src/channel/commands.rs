@@ -9,11 +9,11 @@ use sockward_wire::channel::{
     TcpPair, WindowAdjust, open_failure,
 };
 
-use super::table::{Channel, ChannelId, RecvHalf, SendHalf, SendState};
+use super::table::{Channel, ChannelId, PeerClose, RecvHalf, SendHalf, SendState};
 use super::window::{RecvWindow, SendWindow};
 use super::{Channels, Context, MAX_PACKET};
 use crate::error::{Error, Result};
-use crate::event::{ChannelRequest, OpenQuestion, OpenRequest, RequestQuestion, TcpEnds};
+use crate::event::{ChannelRequest, Event, OpenQuestion, OpenRequest, RequestQuestion, TcpEnds};
 use crate::question::Owed;
 use crate::transport::DataTarget;
 
@@ -77,7 +77,12 @@ impl Channels {
     /// How many bytes may be sent on a channel now.
     pub(crate) fn sendable(&self, id: ChannelId) -> usize {
         match self.table.get(id) {
-            Some(c) if c.send.state == SendState::Open && c.remote.is_some() && c.send.max_packet > 0 => {
+            Some(c)
+                if c.send.state == SendState::Open
+                    && c.recv.close != PeerClose::Arrived
+                    && c.remote.is_some()
+                    && c.send.max_packet > 0 =>
+            {
                 c.send.window.left() as usize
             }
             _ => 0,
@@ -124,11 +129,21 @@ impl Channels {
     pub(crate) fn send_eof(&mut self, id: ChannelId, cx: &mut Context<'_>) -> Result<()> {
         let Some(channel) = self.table.get_mut(id) else { return Ok(()) };
         match (channel.send.state, channel.remote) {
-            (SendState::Open, Some(recipient)) => {
+            // Who has closed waits for no data, and so not for its end.
+            (SendState::Open, Some(recipient)) if channel.recv.close != PeerClose::Arrived => {
                 channel.send.state = SendState::EofSent;
                 cx.send(|out| Eof { recipient }.encode(out))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Has the peer's CLOSE told instead of answered; see [`crate::Connection::hold_close`].
+    pub(crate) fn hold_close(&mut self, id: ChannelId) {
+        if let Some(channel) = self.table.get_mut(id)
+            && channel.recv.close == PeerClose::Ends
+        {
+            channel.recv.close = PeerClose::Told;
         }
     }
 
@@ -140,6 +155,10 @@ impl Channels {
             (_, None) => Err(Error::ApiMisuse("a channel cannot be closed before it is open")),
             (_, Some(recipient)) => {
                 channel.send.state = SendState::CloseSent;
+                if channel.recv.close == PeerClose::Arrived {
+                    self.remove(id);
+                    cx.event(Event::Closed(id));
+                }
                 cx.send(|out| Close { recipient }.encode(out))
             }
         }
@@ -203,7 +222,7 @@ fn channel(remote: Option<u32>, ours: u32, theirs: u32, max_packet: u32) -> Chan
     Channel {
         remote,
         send: SendHalf { window: SendWindow::new(theirs), max_packet, state: SendState::Open },
-        recv: RecvHalf { window: RecvWindow::new(ours), eof: false },
+        recv: RecvHalf { window: RecvWindow::new(ours), eof: false, close: PeerClose::Ends },
         replies: None,
     }
 }

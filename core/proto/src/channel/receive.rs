@@ -10,7 +10,7 @@ use sockward_wire::channel::{
 use sockward_wire::{Reader, number};
 
 use super::replies::Replies;
-use super::table::{ChannelId, SendState};
+use super::table::{ChannelId, PeerClose, SendState};
 use super::window::SendWindow;
 use super::{Channels, Context, MAX_PACKET};
 use crate::error::{Misbehaved, Result};
@@ -152,9 +152,14 @@ impl Channels {
 
     fn close_received(&mut self, message: &Close, cx: &mut Context<'_>) -> Result<()> {
         let (id, channel) = self.table.open_of_peer(message.recipient)?;
-        if channel.send.state != SendState::CloseSent
-            && let Some(recipient) = channel.remote
-        {
+        if channel.send.state != SendState::CloseSent {
+            if channel.recv.close == PeerClose::Told {
+                channel.recv.close = PeerClose::Arrived;
+                channel.recv.eof = true;
+                cx.event(Event::PeerClosed(id));
+                return Ok(());
+            }
+            let Some(recipient) = channel.remote else { return Ok(()) };
             // RFC 4254 §5.3: CLOSE is answered with CLOSE. The peer takes nothing more anyway.
             cx.send(|out| Close { recipient }.encode(out))?;
         }
@@ -165,8 +170,9 @@ impl Channels {
 
     /// `keep`: it is not too long for the application.
     fn requested(&mut self, message: &Request<'_>, keep: bool, cx: &mut Context<'_>) -> Result<()> {
-        let (id, channel) = self.table.open_of_peer(message.recipient)?;
-        let closing = channel.send.state == SendState::CloseSent;
+        // After its CLOSE, too: OpenSSH's client tells the size of its window to all terminals whose channels it has.
+        let (id, channel) = self.table.confirmed_of_peer(message.recipient)?;
+        let closing = channel.send.state == SendState::CloseSent || channel.recv.close == PeerClose::Arrived;
         let serial = match message.want_reply {
             true => Some(channel.replies.get_or_insert_with(Default::default).asked()?),
             false => None,

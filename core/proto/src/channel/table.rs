@@ -49,11 +49,23 @@ pub(super) enum SendState {
     CloseSent,
 }
 
-/// What we receive. The peer's CLOSE ends the channel at once, so there is no state for it.
+/// What we receive.
 #[derive(Debug)]
 pub(super) struct RecvHalf {
     pub(super) window: RecvWindow,
     pub(super) eof: bool,
+    pub(super) close: PeerClose,
+}
+
+/// What the peer's CLOSE does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerClose {
+    /// It is answered and the channel is gone.
+    Ends,
+    /// It is told to the application, which closes in its own time.
+    Told,
+    /// It has come and ours is awaited: the peer sends nothing more.
+    Arrived,
 }
 
 /// A channel and the count of channels before it, which makes its id unique.
@@ -134,9 +146,18 @@ impl Table {
     }
 
     /// The channel the peer means, which must be confirmed.
-    pub(super) fn open_of_peer(&mut self, number: u32) -> Result<(ChannelId, &mut Channel)> {
+    pub(super) fn confirmed_of_peer(&mut self, number: u32) -> Result<(ChannelId, &mut Channel)> {
         let (id, channel) = self.of_peer(number)?;
         if channel.remote.is_none() {
+            return Err(Misbehaved::NoSuchChannel(number).into());
+        }
+        Ok((id, channel))
+    }
+
+    /// The channel the peer means, which must be confirmed and not closed by the peer.
+    pub(super) fn open_of_peer(&mut self, number: u32) -> Result<(ChannelId, &mut Channel)> {
+        let (id, channel) = self.confirmed_of_peer(number)?;
+        if channel.recv.close == PeerClose::Arrived {
             return Err(Misbehaved::NoSuchChannel(number).into());
         }
         Ok((id, channel))
@@ -159,7 +180,7 @@ mod tests {
         Channel {
             remote: Some(7),
             send: SendHalf { window: SendWindow::new(0), max_packet: 0, state: SendState::Open },
-            recv: RecvHalf { window: RecvWindow::new(0), eof: false },
+            recv: RecvHalf { window: RecvWindow::new(0), eof: false, close: PeerClose::Ends },
             replies: None,
         }
     }

@@ -33,7 +33,7 @@ struct Session {
     variables: Vec<Variable>,
     terminal: Option<Terminal>,
     state: State,
-    /// The channel is gone; what runs still counts against `MaxSessions`.
+    /// The client has closed it; what runs still counts against `MaxSessions`.
     closed: bool,
 }
 
@@ -172,7 +172,7 @@ impl Sessions {
         }
     }
 
-    /// A session channel is gone.
+    /// The client has closed a session channel, or it is gone.
     pub(crate) fn closed(&mut self, session: u64) {
         let Some(entry) = self.all.get_mut(&session) else { return };
         entry.terminal = None;
@@ -202,10 +202,7 @@ impl Sessions {
         }
         self.all.retain(|_, s| !(s.closed && matches!(s.state, State::Ended)));
         for (session, status) in ended {
-            // For one whose channel is gone nobody listens any more.
-            if self.all.contains_key(&session) {
-                caller.answer(&Answer::Exited { session, status })?;
-            }
+            caller.answer(&Answer::Exited { session, status })?;
         }
         Ok(())
     }

@@ -371,6 +371,12 @@ fn sessions_are_limited_by_what_runs() {
     assert_eq!(worker.session().unwrap_err(), full);
     drop(streams);
     wait_until_there_is_room(&mut worker);
+    // The client waits for its status all the same.
+    let status = worker.find(|answer, fd| match (answer, fd) {
+        (Answer::Exited { session, status }, None) if session == first => Ok(status),
+        other => Err(other),
+    });
+    assert_eq!(status, ExitStatus::Code(1));
     close(&mut worker, second);
 }
 
