@@ -25,10 +25,24 @@ pub(crate) enum Command {
     Louder,
     /// `~V`: fewer messages.
     Quieter,
+    /// `~B`: send a BREAK (RFC 4335).
+    Break,
     /// `~?`: list these.
     Help,
-    /// `~&`, `~B`, `~C`: not there.
+    /// `~&`, `~C`: not there.
     Unavailable(u8),
+}
+
+/// How long a BREAK lasts, in milliseconds: OpenSSH's.
+pub(crate) const BREAK: u32 = 1000;
+
+/// Whose session it is that something is typed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// This program's own.
+    Own,
+    /// Another client's, over this program's connection.
+    Shared,
 }
 
 /// Finds commands in what is typed.
@@ -83,27 +97,55 @@ fn command(byte: u8) -> Option<Command> {
         CONTROL_Z => Command::Suspend,
         b'#' => Command::List,
         b'R' => Command::Rekey,
+        b'B' => Command::Break,
         b'v' => Command::Louder,
         b'V' => Command::Quieter,
         b'?' => Command::Help,
-        b'&' | b'B' | b'C' => Command::Unavailable(byte),
+        b'&' | b'C' => Command::Unavailable(byte),
         _ => return None,
     })
 }
 
 /// What `~?` shows; `c` is the escape character.
-pub(crate) fn help(c: char) -> String {
+pub(crate) fn help(c: char, whose: Whose) -> String {
+    let (ends, own) = match whose {
+        Whose::Own => (
+            "terminate connection (and any multiplexed sessions)",
+            format!(
+                "\x20{c}V/v - decrease/increase verbosity (LogLevel)\r\n\
+                 \x20{c}^Z  - suspend ssh\r\n"
+            ),
+        ),
+        Whose::Shared => ("terminate session", String::new()),
+    };
     format!(
         "{c}?\r\nSupported escape sequences:\r\n\
-         \x20{c}.   - terminate connection\r\n\
+         \x20{c}.   - {ends}\r\n\
+         \x20{c}B   - send a BREAK to the remote system\r\n\
          \x20{c}R   - request rekey\r\n\
-         \x20{c}V/v - decrease/increase verbosity (LogLevel)\r\n\
-         \x20{c}^Z  - suspend ssh\r\n\
+         {own}\
          \x20{c}#   - list forwarded connections\r\n\
          \x20{c}?   - this message\r\n\
          \x20{c}{c}   - send the escape character by typing it twice\r\n\
          (Note that escapes are only recognized immediately after newline.)\r\n"
     )
+}
+
+/// What is said of one that is not there, or not there for this session.
+pub(crate) fn unavailable(c: char, command: Command, whose: Whose) -> String {
+    let typed = match command {
+        Command::Suspend => "^Z".to_owned(),
+        Command::Louder => "v".to_owned(),
+        Command::Quieter => "V".to_owned(),
+        Command::Terminate => ".".to_owned(),
+        Command::List => "#".to_owned(),
+        Command::Rekey => "R".to_owned(),
+        Command::Break => "B".to_owned(),
+        Command::Help => "?".to_owned(),
+        Command::Unavailable(byte) => char::from(byte).to_string(),
+    };
+    let to = if whose == Whose::Shared { " to multiplexed sessions" } else { "" };
+    format!("{c}{typed} escape not available{to}\r\n")
 }
 
 #[cfg(test)]
@@ -131,7 +173,7 @@ mod tests {
             ("~x", "~x", &[]),
             ("~#~#", "", &[Command::List, Command::List]),
             ("~?ab\n~\u{1a}", "ab\n", &[Command::Help, Command::Suspend]),
-            ("~&", "", &[Command::Unavailable(b'&')]),
+            ("~&~B", "", &[Command::Unavailable(b'&'), Command::Break]),
         ] {
             let got = feed(&mut Escapes::new(b'~'), typed);
             assert_eq!((got.0.as_str(), got.1.as_slice()), (data, commands), "{typed:?}");
@@ -145,5 +187,16 @@ mod tests {
         assert_eq!(feed(&mut escapes, "%"), (String::new(), vec![]));
         assert_eq!(feed(&mut escapes, "."), (String::new(), vec![Command::Terminate]));
         assert_eq!(feed(&mut escapes, "~."), ("~.".to_owned(), vec![]));
+    }
+
+    #[test]
+    fn a_shared_session_is_offered_what_concerns_it() {
+        let (own, shared) = (help('%', Whose::Own), help('%', Whose::Shared));
+        assert!(own.contains(" %^Z  - suspend") && own.contains(" %V/v - "), "{own}");
+        assert!(!shared.contains("^Z") && !shared.contains("V/v"), "{shared}");
+        assert!(shared.contains(" %.   - terminate session\r\n %B   - "), "{shared}");
+        let suspend = unavailable('%', Command::Suspend, Whose::Shared);
+        assert_eq!(suspend, "%^Z escape not available to multiplexed sessions\r\n");
+        assert_eq!(unavailable('~', Command::Unavailable(b'C'), Whose::Own), "~C escape not available\r\n");
     }
 }

@@ -16,7 +16,7 @@ use sockward_sys::fd;
 use sockward_sys::terminal::{Changed, raw};
 use sockward_wire::channel::Size;
 
-use crate::escape::{Command, Escapes};
+use crate::escape::{BREAK, Command, Escapes};
 use crate::jobs::{Job, Jobs};
 use crate::plan::Plan;
 use crate::{FAILURE, stdio, terminal};
@@ -285,6 +285,19 @@ impl ClientSession {
     /// What was typed for us.
     pub(crate) fn command(&self) -> Option<Command> {
         self.commands.as_ref()?.try_recv().ok()
+    }
+
+    /// The escape character.
+    pub(crate) fn escape(&self) -> char {
+        self.request.escape.map_or('~', char::from)
+    }
+
+    /// RFC 4335 §3: a BREAK on the line that the terminal may stand for.
+    pub(crate) fn send_break(&self, conn: &mut Connection) -> Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        conn.request(self.channel, &ChannelRequest::Break(BREAK), false)
     }
 
     /// Stops this process until somebody continues it, with the terminal as the shell left it.

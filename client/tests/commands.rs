@@ -215,6 +215,9 @@ fn a_terminal_session_from_beginning_to_end() {
     for _ in ["the terminal's echo", "the command"] {
         person.sees("~b\r\n");
     }
+    person.types("~B");
+    person.sees("~B\r\n");
+    wait_until("the server gets the break", || server.log().contains(" request break reply 0"));
     person.types("~v");
     person.sees("[LogLevel VERBOSE]");
     // The far terminal's end-of-file character ends `cat`.

@@ -123,7 +123,44 @@ fn a_terminal_session_over_a_master() {
     let mut person = Person::start(&server.ssh(&["-t", "h", "echo ready; cat"]));
     person.sees("ready");
     person.types("\r~.");
-    assert_eq!(person.ends().0.code(), Some(255));
+    person.sees("~.\r\n");
+    let (status, rest) = person.ends();
+    assert_eq!(status.code(), Some(255));
+    assert!(rest.contains("Shared connection to 127.0.0.1 closed."), "{rest:?}");
+}
+
+#[test]
+fn escapes_of_a_terminal_session_over_a_master() {
+    let Some(server) = server("") else { return };
+    let master_log = server.path("master.log");
+    let _master = Master::start(&server, &["-E", master_log.to_str().unwrap()]);
+    let mut person = Person::start(&server.ssh(&["-t", "-e", "%", "h", "echo ready; cat"]));
+    person.sees("ready");
+    // For the person at the session, not for whoever started the master.
+    person.types("%?");
+    let help = person.sees("only recognized immediately after newline.)\r\n");
+    assert!(help.contains("%.   - terminate session") && !help.contains("^Z"), "{help:?}");
+    person.types("%#");
+    person.sees("The following connections are open:");
+    for (typed, said) in [("\u{1a}", "^Z"), ("v", "v"), ("&", "&"), ("C", "C")] {
+        person.types(&format!("%{typed}"));
+        person.sees(&format!("%{said} escape not available to multiplexed sessions\r\n"));
+    }
+    person.types("%B");
+    person.sees("%B\r\n");
+    wait_until("the server gets the break", || server.log().contains(" request break reply 0"));
+    let exchanges = || server.log().matches("rekey in after").count();
+    let before = exchanges();
+    person.types("%R");
+    wait_until("other keys", || exchanges() > before);
+    person.types("%%b\r~c\r");
+    for _ in ["the terminal's echo", "the command"] {
+        person.sees("%b\r\n");
+    }
+    person.types("\u{4}");
+    let (status, rest) = person.ends();
+    assert!(status.success(), "{rest:?}");
+    assert!(!common::read(&master_log).contains('%'));
 }
 
 #[test]

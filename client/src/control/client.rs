@@ -270,6 +270,7 @@ impl Talk<'_> {
                 match self.hear() {
                     Ok(Tell::Status(status)) => return Ok(status),
                     Ok(Tell::Failed(why)) => log::error!("{why}"),
+                    Ok(Tell::Say(text)) => messages::to_terminal(&text),
                     Ok(Tell::Alive(_) | Tell::Done | Tell::Port(_) | Tell::Opened) => {}
                     Err(_) => {
                         log::debug!("master has gone");

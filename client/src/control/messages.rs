@@ -51,6 +51,8 @@ pub(crate) enum Tell {
     Opened,
     /// It is over.
     Status(u8),
+    /// For whoever sits at the session's terminal, as it is.
+    Say(String),
 }
 
 impl Ask {
@@ -120,6 +122,10 @@ impl Tell {
                 out.put_u8(6);
                 out.put_u8(*status);
             }
+            Tell::Say(text) => {
+                out.put_u8(7);
+                out.put_string(text.as_bytes());
+            }
         }
         out
     }
@@ -133,6 +139,7 @@ impl Tell {
             4 => Tell::Failed(reader.text("reason")?.to_owned()),
             5 => Tell::Opened,
             6 => Tell::Status(reader.u8("status")?),
+            7 => Tell::Say(reader.text("text")?.to_owned()),
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.finish("control message")?;
@@ -266,6 +273,7 @@ mod tests {
             Tell::Failed("no".to_owned()),
             Tell::Opened,
             Tell::Status(255),
+            Tell::Say("~?\r\n".to_owned()),
         ] {
             assert_eq!(Tell::decode(&tell.encode()).unwrap(), tell);
         }

@@ -9,7 +9,7 @@ use sockward_proto::{ChannelId, Connection, Result};
 use sockward_wire::channel::Size;
 
 use super::messages::Tell;
-use crate::escape::Command;
+use crate::escape::{self, Command, Whose};
 use crate::forwards::stdio::Stdio;
 use crate::jobs::{Job, Jobs};
 use crate::sessions::{ClientSession, Hopeless, Request, Streams};
@@ -201,17 +201,15 @@ impl Users {
         }
     }
 
-    /// Obeys what was typed, and tells how those ended that are over.
-    pub(crate) fn wake(&mut self, conn: &mut Connection) -> Result<()> {
+    /// Obeys what was typed, and tells how those ended that are over. `list` is what `~#` shows.
+    pub(crate) fn wake(&mut self, list: impl Fn() -> String, conn: &mut Connection) -> Result<()> {
         let mut over = Vec::new();
         for (n, user) in &mut self.users {
             let status = match &mut user.what {
                 What::Session(session) => {
                     while let Some(command) = session.command() {
-                        // The others concern a terminal that is not ours.
-                        if command == Command::Terminate {
-                            conn.close_channel(session.channel())?;
-                        }
+                        let text = obey(command, session, &list, conn)?;
+                        self.told.extend(text.map(|text| (*n, Tell::Say(text))));
                     }
                     session.is_over().then(|| session.status())
                 }
@@ -234,4 +232,34 @@ impl Users {
         });
         outputs.flatten().collect()
     }
+}
+
+/// Does what was typed in another client's session, and returns what there is to say about it.
+fn obey(
+    command: Command,
+    session: &mut ClientSession,
+    list: impl Fn() -> String,
+    conn: &mut Connection,
+) -> Result<Option<String>> {
+    let character = session.escape();
+    Ok(Some(match command {
+        Command::Terminate => {
+            conn.close_channel(session.channel())?;
+            format!("{character}.\r\n")
+        }
+        Command::Rekey => {
+            conn.rekey()?;
+            return Ok(None);
+        }
+        Command::Break => {
+            session.send_break(conn)?;
+            format!("{character}B\r\n")
+        }
+        Command::List => format!("{character}#\r\n{}", list()),
+        Command::Help => escape::help(character, Whose::Shared),
+        // The messages are the master's; and while its client is stopped, the master would still read the terminal.
+        Command::Suspend | Command::Louder | Command::Quieter | Command::Unavailable(_) => {
+            escape::unavailable(character, command, Whose::Shared)
+        }
+    }))
 }

@@ -23,7 +23,7 @@ use crate::control::leave::Leave;
 use crate::control::master::Master;
 use crate::control::messages::Tell;
 use crate::control::users::Users;
-use crate::escape::{self, Command};
+use crate::escape::{self, Command, Whose};
 use crate::forwards::local::{self, Listeners};
 use crate::forwards::remote::{Answered, Held};
 use crate::forwards::stdio::Stdio;
@@ -185,7 +185,7 @@ impl Login {
             }
         }
         self.learner.turn(&mut session.conn, env.now)?;
-        self.users.wake(&mut session.conn)?;
+        self.users.wake(|| self.forwards.list(), &mut session.conn)?;
         for (n, what) in self.users.told() {
             control.tell(n, &what);
         }
@@ -481,7 +481,7 @@ impl Login {
 
     /// What a person at the terminal typed for this program.
     fn command(&mut self, command: Command, session: &mut Session) -> Result<()> {
-        let character = self.plan.configuration.settings.escape_char.0.map_or('~', char::from);
+        let character = self.session.as_ref().map_or('~', ClientSession::escape);
         match command {
             Command::Terminate => {
                 messages::to_terminal(&format!("{character}.\r\n"));
@@ -501,10 +501,15 @@ impl Login {
                 let typed = if louder { 'v' } else { 'V' };
                 messages::to_terminal(&format!("{character}{typed} [LogLevel {}]\r\n", level.name()));
             }
-            Command::Help => messages::to_terminal(&escape::help(character)),
-            Command::Unavailable(typed) => {
-                let typed = char::from(typed);
-                messages::to_terminal(&format!("{character}{typed} escape not available\r\n"));
+            Command::Break => {
+                messages::to_terminal(&format!("{character}B\r\n"));
+                if let Some(main) = &self.session {
+                    return main.send_break(&mut session.conn);
+                }
+            }
+            Command::Help => messages::to_terminal(&escape::help(character, Whose::Own)),
+            Command::Unavailable(_) => {
+                messages::to_terminal(&escape::unavailable(character, command, Whose::Own));
             }
         }
         Ok(())
