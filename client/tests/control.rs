@@ -270,6 +270,57 @@ fn sockets_that_are_left_over_or_taken() {
 }
 
 #[test]
+fn a_session_by_command_uses_the_master_s_connection_or_none() {
+    let Some(server) = server("") else { return };
+    let proxy = ["-O", "proxy", "h", "echo in; exit 4"];
+    server.run(&proxy).failed("No such file or directory");
+    let master = Master::start(&server, &[]);
+    let ended = server.run(&proxy);
+    assert_eq!((ended.code(), ended.out().as_str()), (Some(4), "in\n"), "{}", ended.stderr);
+    assert_eq!(logins(&server), 1);
+    drop(master);
+    wait_until("the socket's end", || !server.path("ctl").exists());
+
+    // A stock master speaks another protocol.
+    let config = server.path("config");
+    let stock = || {
+        let mut command = Command::new(sockward_test_support::stock("ssh"));
+        command.arg("-F").arg(&config).env_remove("SSH_AUTH_SOCK");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    assert!(stock().args(["-M", "-N", "-f", "h"]).status().unwrap().success());
+    server.run(&proxy).failed("its master is another program");
+    assert_eq!(server.run(&["h", "echo past it"]).out(), "past it\n");
+    assert!(stock().args(["-O", "exit", "h"]).status().unwrap().success());
+}
+
+#[test]
+fn however_a_client_at_a_terminal_ends_the_terminal_is_as_before() {
+    let Some(server) = server("") else { return };
+    let killed = |person: &Person, signal: &str| {
+        // `timeout` stands before the client.
+        common::tool("pkill", &[&format!("-{signal}"), "-P", &person.id().to_string()]);
+    };
+    for (way, over_master) in [("own", false), ("shared", true)] {
+        for end in ["TERM", "HUP", "INT", "QUIT", "server"] {
+            let master = over_master.then(|| Master::start(&server, &[]));
+            let mut person = Person::start(&server.ssh(&["-t", "h", "echo ready; exec cat"]));
+            person.sees("ready");
+            assert!(!person.echoes(), "{way}, {end}: raw mode");
+            match end {
+                "server" => server.cut(),
+                signal => killed(&person, signal),
+            }
+            wait_until(&format!("{way}, {end}: a terminal that echoes"), || person.echoes());
+            assert_ne!(person.ends().0.code(), Some(0), "{way}, {end}");
+            drop(master);
+            wait_until("the socket's end", || !server.path("ctl").exists());
+        }
+    }
+}
+
+#[test]
 fn nobody_else_uses_the_master() {
     let Some(server) = server("") else { return };
     if common::user() != "root" {

@@ -60,11 +60,20 @@ pub(crate) fn attempt(plan: &Plan) -> Attempt {
     }
 }
 
+/// EPROTOTYPE: it is a stream, as OpenSSH's control sockets are.
+const OTHER_KIND: i32 = 91;
+
 fn no_master(plan: &Plan, error: &io::Error) -> Attempt {
     let Some(path) = plan.control_path() else { return Attempt::NoMaster };
     let shown = path.display();
+    let why = match error.raw_os_error() {
+        Some(OTHER_KIND) => {
+            format!("{}; its master is another program, OpenSSH's ssh for one", reason(error))
+        }
+        Some(_) | None => reason(error),
+    };
     if plan.control.is_some() {
-        log::error!(target: "fatal", "Control socket connect({shown}): {}", reason(error));
+        log::error!(target: "fatal", "Control socket connect({shown}): {why}");
         return Attempt::Ended(FAILURE);
     }
     match error.kind() {
@@ -73,7 +82,7 @@ fn no_master(plan: &Plan, error: &io::Error) -> Attempt {
             // Making ours replaces it.
             log::debug!("Stale control socket {shown}");
         }
-        _ => log::error!("Control socket connect({shown}): {}", reason(error)),
+        _ => log::error!("Control socket connect({shown}): {why}"),
     }
     Attempt::NoMaster
 }
@@ -109,8 +118,9 @@ impl Talk<'_> {
                 let ok = self.forwards(command == ControlCommand::Cancel, true)?;
                 return Ok(Attempt::Ended(if ok { 0 } else { FAILURE }));
             }
-            // OpenSSH's client would now speak the connection layer itself. Between programs of ours the master
-            // does that for its clients anyway; what remains is that no connection but the master's is used.
+            // OpenSSH's client would now speak the connection layer itself, through a master that renumbers channels
+            // both ways. Here the master speaks it for all its clients: a session or `-W` looks the same to whoever
+            // asked, and what remains is that no connection but the master's is used.
             ControlCommand::Proxy => return self.use_it(),
             // Refused at the start.
             ControlCommand::Channels | ControlCommand::ConnInfo => return Ok(Attempt::Ended(FAILURE)),

@@ -23,6 +23,9 @@ use crate::watched::Watched;
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
 const BUSY_FOR: Duration = Duration::from_secs(10);
 
+/// Look-ups at once: a thread each, and the SOCKS clients of a listener on the server name what they like.
+const NAMES_MAX: usize = 256;
+
 /// Who waits for a connection.
 #[derive(Debug)]
 pub(crate) enum Whose {
@@ -123,6 +126,9 @@ impl Targets {
         let key = (host.to_owned(), port);
         if let Some(names) = self.names.get_mut(&key) {
             return names.waiting.push(whose);
+        }
+        if self.names.len() >= NAMES_MAX {
+            return self.fail(whose, host, "too many names are looked up".to_owned());
         }
         let (name, family) = (host.to_owned(), self.family);
         match jobs.start(move || forward_blocking(&name, port, family)) {
@@ -229,5 +235,28 @@ impl Targets {
     fn fail(&mut self, whose: Whose, shown: &str, why: String) {
         log::error!("connect to {shown} failed: {why}");
         self.done.push((whose, Err(why)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Poll, Token};
+
+    #[test]
+    fn look_ups_have_a_limit() {
+        let poll = Poll::new().unwrap();
+        let jobs = Jobs::new(&poll, Token(0)).unwrap();
+        let mut targets = Targets::new(Family::Any);
+        for n in 0..NAMES_MAX + 1 {
+            // Nobody is asked for such a name.
+            targets.connect_tcp(Whose::Probe, &format!("no such name {n}"), 1, &jobs, poll.registry());
+        }
+        let Some((_, Err(why))) = targets.finished().pop() else { panic!("all are looked up") };
+        assert_eq!((why.as_str(), targets.names.len()), ("too many names are looked up", NAMES_MAX));
+        while !targets.names.is_empty() {
+            targets.wake(poll.registry(), Instant::now());
+        }
+        assert_eq!(targets.finished().len(), NAMES_MAX);
     }
 }

@@ -49,6 +49,11 @@ impl Person {
         person
     }
 
+    /// The process id of the command: `setsid` has become it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn resize(&mut self, columns: u16, rows: u16) {
         let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.line, size).unwrap();
