@@ -80,8 +80,9 @@ fn on_values(values: &Effective, advice: &mut Vec<ConfigError>) {
             "OpenSSH's sshd takes 'yes' and 'no' alone here and refuses this file; 'stale' is what holds without the line",
         );
     }
+    let sockets = listen.is_none_or(|l| l.rules == Rules::Any || l.paths().next().is_some());
     let nobody_else = values.socket_mode.bits() & 0o022 == 0;
-    if nobody_else && values.permit_peer.as_ref().is_some_and(|l| !l.peers.is_empty()) {
+    if sockets && nobody_else && values.permit_peer.as_ref().is_some_and(|l| !l.peers.is_empty()) {
         say(
             values.source("PermitPeer"),
             "the mode of the sockets lets nobody but the owner connect, whoever PermitPeer names; see StreamLocalBindMode",

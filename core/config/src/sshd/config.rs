@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use sockward_policy::Source;
 
 use super::effective::Effective;
-use super::keyword::{Assign, Keyword, Merge, Stage};
+use super::keyword::{Assign, Keyword, Merge, Scope, Stage};
 use super::matching::{ConnectionFacts, Criterion};
 use super::values::Pass;
 use crate::ConfigError;
@@ -62,7 +62,8 @@ impl Config {
             holds.push(parent && block.criteria.iter().all(|c| c.holds(facts)));
         }
         let mut values = self.global.clone();
-        let in_blocks = self.lines.iter().filter(|l| l.block != GLOBAL);
+        // Global keywords of a `Match all` had their say among the global ones.
+        let in_blocks = self.lines.iter().filter(|l| l.block != GLOBAL && l.keyword.scope == Scope::Match);
         apply(&mut values, Pass::Match, in_blocks.filter(|l| holds.get(l.block) == Some(&true)));
         check(&values)?;
         Ok(values)

@@ -191,8 +191,10 @@ impl Parser<'_, '_> {
             let message = format!("bad configuration option: {}", line.keyword.text());
             return self.error(&source, &Fault::at(&line.keyword, message));
         };
-        if keyword.scope == Scope::Global && self.blocks.get(block).is_some_and(|b| !b.always) {
-            let message = format!("Directive '{}' is not allowed within a Match block", keyword.name);
+        let global =
+            keyword.scope == Scope::Global || table::GLOBAL_ALIASES.iter().any(|n| line.keyword.is(n));
+        if global && self.blocks.get(block).is_some_and(|b| !b.always) {
+            let message = format!("Directive '{}' is not allowed within a Match block", line.keyword.text());
             return self.error(&source, &Fault::at(&line.keyword, message));
         }
         let words = match line.words() {
@@ -262,7 +264,9 @@ impl Parser<'_, '_> {
         if !self.context.ports.is_empty() {
             global.ports = self.context.ports.to_vec();
         }
-        if let Err(e) = check(&global).and_then(|()| check_families(&global)) {
+        if let Err(e) =
+            check(&global).and_then(|()| check_families(&global)).and_then(|()| check_methods(&global))
+        {
             self.errors.push(e);
         }
         if !self.errors.is_empty() {
@@ -319,4 +323,16 @@ fn check_families(values: &Effective) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// What must be gone through must be possible: as in OpenSSH, in the global section alone.
+fn check_methods(values: &Effective) -> Result<(), ConfigError> {
+    let methods = &values.authentication_methods;
+    let keys = |list: &String| list.split(',').any(|method| method == "publickey");
+    if values.pubkey_authentication || methods.is_empty() || !methods.iter().all(keys) {
+        return Ok(());
+    }
+    let source = values.source("AuthenticationMethods").cloned().unwrap_or_else(Source::command_line);
+    let message = "AuthenticationMethods cannot be satisfied with PubkeyAuthentication no";
+    Err(ConfigError::new(source, message.to_owned()))
 }

@@ -161,6 +161,10 @@ pub(super) static ROWS: &[Keyword] = &[
     ),
 ];
 
+/// Those that OpenSSH knows, here or not. In a list a device may follow, behind a colon.
+const METHODS: &[&[u8]] =
+    &[b"none", b"publickey", b"password", b"keyboard-interactive", b"hostbased", b"gssapi-with-mic"];
+
 /// One list that public keys alone satisfy is enough: nothing else is offered. `none` alone, which nobody satisfies,
 /// shuts everybody out who is not let in by a `Match` block.
 fn methods(a: &Args<'_>) -> Result<Vec<String>, Fault> {
@@ -170,6 +174,14 @@ fn methods(a: &Args<'_>) -> Result<Vec<String>, Fault> {
             [_] => Ok(Vec::new()),
             _ => Err(Fault::new("\"any\" must appear alone in AuthenticationMethods")),
         };
+    }
+    for word in words {
+        let names =
+            word.bytes.split(|&b| b == b',').map(|m| m.split(|&b| b == b':').next().unwrap_or_default());
+        if let Some(unknown) = names.into_iter().find(|name| !METHODS.contains(name)) {
+            let unknown = String::from_utf8_lossy(unknown);
+            return Err(Fault::at(word, format!("unknown authentication method \"{unknown}\" in list")));
+        }
     }
     let shut = matches!(words, [word] if word.bytes == b"none");
     let by_keys = |w: &Word| w.bytes.split(|&b| b == b',').all(|method| method == b"publickey");

@@ -25,6 +25,9 @@ pub fn find(name: &[u8]) -> Option<&'static Keyword> {
     keywords().find(|k| name.eq_ignore_ascii_case(k.name.as_bytes()))
 }
 
+/// Older names that stay in the global section, though the newer name may stand in `Match` blocks.
+pub(super) const GLOBAL_ALIASES: &[&str] = &["DSAAuthentication", "SkeyAuthentication"];
+
 /// Older names of keywords.
 pub const ALIASES: &[(&str, &str)] = &[
     ("HostDSAKey", "HostKey"),
