@@ -1,5 +1,5 @@
 //! `Reconnect`: what is made again after a connection is lost, when, and what ends the program all the same. The loop
-//! in `process.rs` does it; what waits meanwhile is in `forwards/waiting.rs`.
+//! in `process/` does it; what waits meanwhile is in `forwards/waiting.rs`.
 //!
 //! ```text
 //!   logged in ─▶ lost ─▶ a pause ─▶ an attempt ─┬─ logged in: remote forwardings are taken back
