@@ -13,6 +13,8 @@ use crate::life::{echoes, kill};
 /// A client that connects again soon, once the gate listens for it.
 fn lasting(far: &Far, origin: &Origin, transport: &str) -> Running {
     let socket = far.socket("s");
+    // One that still listens would be an error the first time.
+    wait_until(&format!("{transport}: other gates are gone"), || gates_of(far).is_empty());
     let running = Client::new(Kind::Ours, &far.server)
         .args(["-o", "Via=gate", "-o", &format!("Transport={transport}")])
         .args(["-o", "Reconnect=yes", "-o", "ReconnectMaxDelay=0"])
