@@ -19,12 +19,33 @@ use sockward_test_sim::{Pair, Peer, Setup};
 #[derive(Clone, Debug)]
 enum Op {
     Open,
-    Send { server: bool, channel: usize, len: usize },
-    Eof { server: bool, channel: usize },
-    Close { server: bool, channel: usize },
-    Stall { server: bool, channel: usize },
-    Unstall { server: bool },
-    Rekey { server: bool },
+    Send {
+        server: bool,
+        channel: usize,
+        len: usize,
+    },
+    Eof {
+        server: bool,
+        channel: usize,
+    },
+    Close {
+        server: bool,
+        channel: usize,
+    },
+    /// The server answers no CLOSE from now on.
+    Hold {
+        channel: usize,
+    },
+    Stall {
+        server: bool,
+        channel: usize,
+    },
+    Unstall {
+        server: bool,
+    },
+    Rekey {
+        server: bool,
+    },
     Step(usize),
 }
 
@@ -35,6 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (at(), 1usize..100_000).prop_map(|((server, channel), len)| Op::Send { server, channel, len }),
         2 => at().prop_map(|(server, channel)| Op::Eof { server, channel }),
         1 => at().prop_map(|(server, channel)| Op::Close { server, channel }),
+        1 => (0usize..8).prop_map(|channel| Op::Hold { channel }),
         1 => at().prop_map(|(server, channel)| Op::Stall { server, channel }),
         1 => any::<bool>().prop_map(|server| Op::Unstall { server }),
         1 => any::<bool>().prop_map(|server| Op::Rekey { server }),
@@ -111,6 +133,11 @@ fn run(ops: &[Op], setup: Setup) {
                     pair.client.conn.close_channel(id).unwrap();
                 }
             }
+            Op::Hold { channel } => {
+                if let Some(id) = pair.server.accepted.get(channel).copied() {
+                    pair.server.conn.hold_close(id);
+                }
+            }
             Op::Stall { server: true, channel } => {
                 pair.server.stalled.extend(pair.server.accepted.get(channel).copied());
             }
@@ -144,6 +171,12 @@ fn run(ops: &[Op], setup: Setup) {
     check(&pair.client, &from_server);
     for id in pair.client.conn.channels() {
         pair.client.conn.close_channel(id).unwrap();
+    }
+    pair.run();
+    // What the server held is as long for both.
+    assert_eq!(pair.client.conn.channel_count(), pair.server.conn.channel_count());
+    for id in pair.server.conn.channels() {
+        pair.server.conn.close_channel(id).unwrap();
     }
     pair.run();
     assert_eq!(pair.errors(), (None, None));
