@@ -189,12 +189,35 @@ pub fn set_keepalive(socket: impl AsFd, on: bool) -> io::Result<()> {
 /// The type-of-service byte of outgoing packets (IPQoS), for the socket's own family.
 pub fn set_type_of_service(socket: impl AsFd, value: u8) -> io::Result<()> {
     match local_address(&socket)? {
-        Some(SocketAddr::V4(_)) => sockopt::set_ip_tos(&socket, value)?,
-        // IPv4 within IPv6 has the option of either.
-        Some(SocketAddr::V6(_)) => sockopt::set_ipv6_tclass(&socket, u32::from(value))?,
-        None => {}
+        Some(address) => set_type_of_service_of(&socket, Family::of(address), value),
+        None => Ok(()),
+    }
+}
+
+/// The same for a socket whose family is known: the cage of a worker has no call to ask.
+pub fn set_type_of_service_of(socket: impl AsFd, family: Family, value: u8) -> io::Result<()> {
+    match family {
+        Family::V4 => sockopt::set_ip_tos(socket, value)?,
+        Family::V6 => sockopt::set_ipv6_tclass(socket, u32::from(value))?,
     }
     Ok(())
+}
+
+/// What the packets of a socket are; those of IPv4 within IPv6 are IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Of an address as [`local_address`] tells it.
+    #[must_use]
+    pub fn of(address: SocketAddr) -> Self {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
 }
 
 /// Ends both directions, for every holder of the socket.

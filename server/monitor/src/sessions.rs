@@ -9,7 +9,7 @@ use mio::Interest;
 use sockward_crypto::{Random, SystemRandom};
 use sockward_privsep::reader::ToReader;
 use sockward_privsep::role::Role;
-use sockward_privsep::worker::{AuthAnswer, Control, LoggedIn, ToWorker};
+use sockward_privsep::worker::{AuthAnswer, Control, LoggedIn, ToWorker, TrafficClasses};
 use sockward_privsep::{Channel, Outcome};
 use sockward_sys::link::Link;
 use sockward_sys::{fd, tcp};
@@ -319,6 +319,11 @@ impl Server {
         for reader in readers.into_children() {
             self.bury(reader);
         }
+        let traffic = facts.local.map(|address| TrafficClasses {
+            ipv6: address.is_ipv6(),
+            interactive: effective.ip_qos.0.0,
+            bulk: effective.ip_qos.1.0,
+        });
         let logged_in = LoggedIn {
             alive_interval: u64::from(effective.client_alive_interval),
             alive_count_max: effective.client_alive_count_max,
@@ -329,6 +334,7 @@ impl Server {
                 .collect(),
             unused_timeout: u64::from(effective.unused_connection_timeout),
             host_keys: self.keys.public(),
+            traffic,
         };
         let success = ToWorker::Auth(AuthAnswer::Success(Box::new(logged_in)));
         self.tell_worker(index, &success, Some(handed.link))

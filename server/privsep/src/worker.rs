@@ -100,6 +100,19 @@ pub struct LoggedIn {
     pub unused_timeout: u64,
     /// All host keys, for the client to learn.
     pub host_keys: Vec<Vec<u8>>,
+    /// `IPQoS`; none where the connection is no TCP socket.
+    pub traffic: Option<TrafficClasses>,
+}
+
+/// `IPQoS` of one connection: bytes for IP_TOS or IPV6_TCLASS; none leaves what the system does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficClasses {
+    /// Whether the packets are IPv6.
+    pub ipv6: bool,
+    /// While a session has a terminal.
+    pub interactive: Option<u8>,
+    /// Otherwise.
+    pub bulk: Option<u8>,
 }
 
 /// What a worker says on a connection's link.

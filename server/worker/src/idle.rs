@@ -171,6 +171,7 @@ mod tests {
             channel_timeouts,
             unused_timeout: unused,
             host_keys: Vec::new(),
+            traffic: None,
         };
         Idle::new(&login, now)
     }

@@ -19,6 +19,7 @@ mod login;
 mod process;
 mod sessions;
 mod timers;
+mod traffic;
 
 pub use application::LinkEnd;
 pub use enter::run;

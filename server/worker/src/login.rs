@@ -20,6 +20,7 @@ use crate::application::LinkEnd;
 use crate::forwards::Forwards;
 use crate::idle::Idle;
 use crate::sessions::Sessions;
+use crate::traffic::Traffic;
 
 /// Messages taken off a helper's link before the connection's descriptors have their turn.
 const MESSAGES_AT_ONCE: usize = 256;
@@ -32,6 +33,7 @@ pub struct Login {
     forwards: Forwards,
     sessions: Sessions,
     idle: Idle,
+    traffic: Traffic,
     /// The helper wants to know since when the client was heard of.
     asked_alive: Option<Instant>,
 }
@@ -89,12 +91,13 @@ impl Login {
             forwards: Forwards::default(),
             sessions: Sessions::default(),
             idle: Idle::new(logged_in, env.now),
+            traffic: Traffic::new(logged_in.traffic),
             asked_alive: None,
         })
     }
 
     fn split(&mut self) -> (&mut Forwards, &mut Sessions, Helper<'_>) {
-        let Login { helper, asked, next, forwards, sessions, idle: _, asked_alive: _ } = self;
+        let Login { helper, asked, next, forwards, sessions, idle: _, traffic: _, asked_alive: _ } = self;
         (forwards, sessions, Helper { channel: helper, asked, next })
     }
 
@@ -108,9 +111,10 @@ impl Login {
         self.idle.enforce(session, now)
     }
 
-    /// At the end of a turn: notes whether there are channels, and tells the helper of a sign of life that it
-    /// waits for.
+    /// At the end of a turn: notes whether there are channels and terminals, and tells the helper of a sign of life
+    /// that it waits for.
     pub fn note_use(&mut self, session: &Session, now: Instant) {
+        self.traffic.mark(session.net_fd(), self.sessions.has_terminal());
         if self.asked_alive.is_some_and(|asked| session.conn.last_heard() >= asked) {
             self.asked_alive = None;
             // A helper that does not listen any more ends the connection at the next turn.

@@ -78,6 +78,11 @@ impl Sessions {
         self.open.is_empty()
     }
 
+    /// Whether one has a terminal.
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.open.values().any(|open| open.has_terminal)
+    }
+
     /// The helper allows the session.
     pub(crate) fn opened(&mut self, id: u64, question: OpenQuestion, session: &mut Session) -> Result<()> {
         let channel = session.conn.accept_channel(question)?;
