@@ -245,17 +245,15 @@ impl Server {
                 Signal::Child => {
                     self.dying.retain_mut(|(child, _)| !matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
                 }
-                Signal::Hangup => {
+                // With -i there is nothing to reload: a client that ends says so with it (ssh to its ProxyCommand).
+                Signal::Hangup if !self.options.inetd => {
                     log::info!("Received SIGHUP; reloading.");
                     self.reload();
                 }
                 // A terminal's business; never asked for.
                 Signal::WindowChange => {}
-                Signal::Interrupt | Signal::Quit | Signal::Terminate => {
-                    log::info!(
-                        "Received signal {}; terminating.",
-                        if signal == Signal::Terminate { 15 } else { 2 }
-                    );
+                Signal::Hangup | Signal::Interrupt | Signal::Quit | Signal::Terminate => {
+                    log::info!("Received signal {}; terminating.", signal.raw());
                     self.end(0);
                 }
             }

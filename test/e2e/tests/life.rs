@@ -157,3 +157,24 @@ fn the_end_of_the_server_takes_its_files_along() {
         assert!(names(&dir).is_empty() && !server.dir.join("pid").exists(), "SIG{name}");
     }
 }
+
+/// What ssh sends its ProxyCommand at the end: a server for one connection ends, and never comes to listen.
+#[test]
+fn a_server_of_one_connection_ends_when_it_is_hung_up() {
+    if !as_root() {
+        return;
+    }
+    for kind in [Kind::OpenSsh, Kind::Ours] {
+        let mut server = Server::start(kind, &ServerSetup::default());
+        server.stop();
+        let mut child = server.inetd().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("SSH-2.0-"), "{line}");
+        assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+        wait_until("the end of the server", || {
+            assert!(!listens(server.port), "{kind:?}");
+            child.try_wait().unwrap().is_some()
+        });
+    }
+}

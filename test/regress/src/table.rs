@@ -91,8 +91,7 @@ pub const TABLE: &[Script] = &[
     // Over a hundred exchanges, and waits of two minutes.
     long(script("rekey", &[S, C], 330)),
     script("forward-control", &[S, C], 157),
-    // With our sshd it passes, but for one time in six on a busy machine, when the server does not start: not understood yet.
-    script("key-options", &[C], 5),
+    script("key-options", &[S, C], 5),
     script("cfgmatch", &[S], 10),
     script("cfgmatchlisten", &[S], 15),
     script("addrmatch", &[S], 2),

@@ -52,39 +52,33 @@ impl Server {
         let dir = TempDir::new();
         let keys = Keys::new(dir.path(), &setup.key_options);
         let user = if is_root() { users()[0].clone() } else { User::own() };
-        let port = free_port();
         let pid_file = dir.join("pid");
-        let config = format!(
-            "{}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\n\
-             StrictModes no\nUsePAM no\nLogLevel DEBUG\nMaxStartups 1000\nMaxSessions 1000\n\
-             Subsystem sftp /usr/lib/openssh/sftp-server\n",
-            setup.lines,
-            keys.host.display(),
-            keys.authorized.display(),
-            pid_file.display(),
-        );
-        let path = dir.write("sshd_config", config);
-        let child = spawn(kind, setup, &dir, &path);
-        let mut server = Server { kind, port, dir, keys, user, setup: setup.clone(), child };
-        server.wait_to_listen();
-        server
+        let config = |port| {
+            let config = format!(
+                "{}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\n\
+                 StrictModes no\nUsePAM no\nLogLevel DEBUG\nMaxStartups 1000\nMaxSessions 1000\n\
+                 Subsystem sftp /usr/lib/openssh/sftp-server\n",
+                setup.lines,
+                keys.host.display(),
+                keys.authorized.display(),
+                pid_file.display(),
+            );
+            dir.write("sshd_config", config)
+        };
+        let mut port = free_port();
+        let mut child = spawn(kind, setup, &dir, &config(port));
+        // Somebody else's test may have taken the port by now.
+        while !listens(kind, &dir, &mut child) {
+            port = free_port();
+            child = spawn(kind, setup, &dir, &config(port));
+        }
+        Server { kind, port, dir, keys, user, setup: setup.clone(), child }
     }
 
     /// Starts it again after [`Self::stop`], with the same files.
     pub fn restart(&mut self) {
         self.child = spawn(self.kind, &self.setup, &self.dir, &self.config());
-        self.wait_to_listen();
-    }
-
-    fn wait_to_listen(&mut self) {
-        let (dir, pid_file) = (&self.dir, self.dir.join("pid"));
-        wait_until("the server listens", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                let read = |name| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
-                panic!("{:?} sshd ended with {status}: {}{}", self.kind, read("sshd.err"), read("sshd.log"));
-            }
-            std::fs::read_to_string(&pid_file).is_ok_and(|text| text.ends_with('\n'))
-        });
+        assert!(listens(self.kind, &self.dir, &mut self.child), "its port is taken");
     }
 
     /// Kills the processes that it has started, and theirs: its connections.
@@ -96,6 +90,18 @@ impl Server {
             let _ = Command::new("pkill").args(["-KILL", "-P", child]).status();
             let _ = Command::new("kill").args(["-KILL", child]).stderr(Stdio::null()).status();
         }
+    }
+
+    /// The command that serves one connection on its standard streams, with the configuration of this one.
+    #[must_use]
+    pub fn inetd(&self) -> Command {
+        let mut command = command(self.kind, &self.setup);
+        command
+            .arg("-i")
+            .arg("-f")
+            .arg(self.config())
+            .arg(format!("-E{}", self.dir.join("sshd.log").display()));
+        command
     }
 
     /// Its log so far.
@@ -138,6 +144,21 @@ impl Drop for Server {
             eprintln!("---- log of the {:?} server ----\n{}", self.kind, self.log());
         }
     }
+}
+
+/// Waits until a server listens. No when its port is taken.
+fn listens(kind: Kind, dir: &TempDir, child: &mut Child) -> bool {
+    let mut taken = false;
+    wait_until("the server listens", || {
+        if let Some(status) = child.try_wait().unwrap() {
+            let read = |name| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+            let said = format!("{}{}", read("sshd.err"), read("sshd.log"));
+            taken = said.contains("Cannot bind any address");
+            assert!(taken, "{kind:?} sshd ended with {status}: {said}");
+        }
+        taken || std::fs::read_to_string(dir.join("pid")).is_ok_and(|text| text.ends_with('\n'))
+    });
+    !taken
 }
 
 fn spawn(kind: Kind, setup: &ServerSetup, dir: &TempDir, config: &Path) -> Child {
