@@ -193,6 +193,12 @@ impl Application {
         login.hear(session, env, buffer)
     }
 
+    /// Whether proofs of host keys are on their way. What the helper says waits for them, the end of a command above
+    /// all: a client that has its status leaves, and would never learn the keys.
+    pub(crate) fn is_proving(&self) -> bool {
+        !self.proofs.is_empty()
+    }
+
     fn ask_monitor(&mut self, message: &FromWorker) -> Result<()> {
         // A monitor that does not listen any more ends the connection at the next turn, by its closed link.
         self.monitor.say(message, None).map_err(|_| Error::ApiMisuse("the monitor does not listen"))

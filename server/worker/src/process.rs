@@ -213,7 +213,7 @@ impl Slot {
             *monitor_ready = ended(more, session)?;
         }
         let Some(session) = session else { return Ok(Status::Idle) };
-        if *helper_ready {
+        if *helper_ready && !app.is_proving() {
             let more = app.hear_helper(session, env, message);
             *helper_ready = match more {
                 Ok(more) => more,
@@ -232,7 +232,7 @@ impl Slot {
             login.note_use(session, env.now);
         }
         match worked {
-            Ok(_) if *monitor_ready || *helper_ready => Ok(Status::Busy),
+            Ok(_) if *monitor_ready || *helper_ready && !app.is_proving() => Ok(Status::Busy),
             Ok(status) => Ok(status),
             Err(End::Lost) => Err("Connection closed by remote host".into()),
             Err(End::Done) => Err("disconnected".into()),
