@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
-use sockward_test_e2e::support::{Client, Kind, Server, ServerSetup};
+use sockward_test_e2e::support::{Client, Kind, Server, ServerSetup, TempDir, key_pair, stock};
 use sockward_test_e2e::{alex_and_bob, as_root};
 
 const BOTH: [Kind; 2] = [Kind::Ours, Kind::OpenSsh];
@@ -201,4 +201,41 @@ fn commands_find_themselves_in_what_openssh_gives_them() {
             assert!(ours["PATH"].contains("/usr/bin"));
         }
     }
+}
+
+/// Proofs of many keys take longer than a short command, and a client that has its status leaves.
+#[test]
+fn host_keys_are_proved_before_a_short_command_is_over() {
+    if !as_root() {
+        return;
+    }
+    let dir = TempDir::new();
+    let mut lines = String::from("ForceCommand exit 0\n");
+    for n in 0..6 {
+        let key = key_pair(dir.path(), &format!("rsa{n}"), "rsa");
+        lines.push_str(&format!("HostKey {}\n", key.display()));
+    }
+    let server = Server::start(Kind::Ours, &ServerSetup::with(&lines));
+    let known = dir.join("known_hosts");
+    let host = std::fs::read_to_string(server.keys.host.with_extension("pub")).unwrap();
+    std::fs::write(&known, format!("[127.0.0.1]:{} {host}", server.port)).unwrap();
+    let status = Command::new(stock("ssh"))
+        .args(["-F", "none", "-p", &server.port.to_string(), "-l", &server.user.name, "-i"])
+        .arg(&server.keys.user)
+        .args([
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "UpdateHostKeys=yes",
+            "-o",
+            "GlobalKnownHostsFile=none",
+            "-o",
+        ])
+        .arg(format!("UserKnownHostsFile={}", known.display()))
+        .args(["127.0.0.1", "true"])
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(std::fs::read_to_string(&known).unwrap().lines().count(), 7);
 }
