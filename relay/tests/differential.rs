@@ -289,7 +289,8 @@ const NETCAT: &[(&str, &str, &str)] = &[
     ),
     (
         "-d: standard input is not read",
-        "peer greet $PORT; $NC -d 127.0.0.1 $PORT <big & relay=$!; until_true test -e read; kill $relay 2>/dev/null || true; wait $peer || true; cat read",
+        "peer greet $PORT; $NC -d 127.0.0.1 $PORT <big >got & relay=$!; until_true grep -q greeting got
+         kill $relay 2>/dev/null || true; wait $peer || true; cat got read",
         "greeting\n0 e3b0c442\n",
     ),
 ];
