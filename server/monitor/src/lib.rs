@@ -46,6 +46,7 @@ use sockward_sys::log::{self as logging, Facility, LogLevel, Target};
 use sockward_sys::spawn::SelfExe;
 use sockward_sys::{fd, identity, limits, signal, tcp};
 
+use audit::Audit;
 use auth::ServerSelf;
 use facts::Facts;
 use host_keys::HostKeys;
@@ -87,6 +88,9 @@ fn prepare_and_run(options: Options) -> Result<u8, Vec<String>> {
     if let Some(test) = options.test {
         return dump::run(test, &settings, &options).map_err(|e| one(&e));
     }
+    // Before the log and the background: who starts us is told of a log that cannot be opened.
+    let mut audit = Audit::default();
+    audit.open(values).map_err(|e| one(&e))?;
     start_log(&options, values).map_err(|e| one(&e))?;
     for warning in settings.config.warnings() {
         log::warn!("{warning}");
@@ -104,7 +108,7 @@ fn prepare_and_run(options: Options) -> Result<u8, Vec<String>> {
     }
     harden().map_err(|e| one(&e))?;
     let processes = Processes::new(exe, worker_ids, level).map_err(|e| one(&e))?;
-    let parts = Parts { options, settings, keys, me, identification, processes, listeners };
+    let parts = Parts { options, settings, keys, me, identification, processes, listeners, audit };
     let mut server = Server::new(parts).map_err(|e| one(&e))?;
     if server.me.shared {
         let count = std::thread::available_parallelism().map_or(1, usize::from);

@@ -121,13 +121,12 @@ pub(crate) struct Parts {
     pub(crate) identification: String,
     pub(crate) processes: Processes,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) audit: Audit,
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { options, settings, keys, me, identification, processes, listeners } = parts;
-        let mut audit = Audit::default();
-        audit.open(settings.config.global()).map_err(io::Error::other)?;
+        let Parts { options, settings, keys, me, identification, processes, listeners, audit } = parts;
         let single = options.inetd || options.debug > 0;
         Ok(Server {
             options,

@@ -303,3 +303,17 @@ fn a_log_that_cannot_be_opened_is_an_error_at_the_start() {
     let started = std::panic::catch_unwind(|| Server::start(Kind::Ours, &setup));
     assert!(started.is_err());
 }
+
+#[test]
+fn who_starts_a_server_in_the_background_is_told_of_a_log_that_cannot_be_opened() {
+    let server = Server::start(Kind::Ours, &ServerSetup::default());
+    let config = std::fs::read_to_string(server.config()).unwrap();
+    let config = server.dir.write("config", format!("AuditLog /nonexistent/audit\n{config}"));
+    let out = std::process::Command::new(sockward_test_e2e::support::sockward())
+        .args(["sshd", "-f"])
+        .arg(config)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(255));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("AuditLog /nonexistent/audit"), "{out:?}");
+}
