@@ -108,12 +108,10 @@ impl Session {
         env: &mut Env<'_>,
         handler: &mut H,
     ) -> Result<(), End> {
-        let Some(index) = self.pumps.of(channel) else { return Ok(()) };
-        if let Some(pump) = self.pumps.get_mut(index) {
+        if let Some(pump) = self.pumps.of(channel).and_then(|index| self.pumps.get_mut(index)) {
             pump.end_sources();
         }
-        self.end_sinks(index);
-        self.settle(index, env, handler)
+        self.peer_ended(channel, env, handler)
     }
 
     /// The channel is gone. Its pump stays for what is still to be written.
